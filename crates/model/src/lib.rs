@@ -1,0 +1,27 @@
+//! What Hardway knows and decides, as plain data and pure functions.
+//!
+//! Nothing here reaches a file, a socket, a clock or a random source: time and randomness are
+//! arguments. In the order in which a machine meets them:
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`cluster`] | `cluster.yaml` → raw mirror → proven [`cluster::Cluster`], with every problem at once |
+//! | [`identity`] | who a machine is: MAC set, serial, UUID, disk WWNs together |
+//! | [`desired`] | what one machine is to become |
+//! | [`inventory`] | what the agent found on the machine |
+//! | [`receipt`] | what an installation leaves on the disk |
+//! | [`plan`] | desired + inventory → the ordered steps, or a refusal |
+//! | [`lifecycle`] | state + event + now → state and effects |
+//! | [`messages`] | what agent and appliance say to each other |
+//! | [`view`] | what the API, the UI and the command line show |
+
+#[cfg(feature = "cluster")]
+pub mod cluster;
+pub mod desired;
+pub mod identity;
+pub mod inventory;
+pub mod lifecycle;
+pub mod messages;
+pub mod plan;
+pub mod receipt;
+pub mod view;

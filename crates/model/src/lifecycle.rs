@@ -1,0 +1,236 @@
+//! One machine's life: state + event + now → state and effects. Nothing else changes a state.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity::{Identity, MacAddress};
+use crate::inventory::Inventory;
+use crate::messages::AgentEvent;
+use crate::plan::{Decision, Grant, Refusal};
+use crate::receipt::Receipt;
+
+/// Milliseconds since 1970-01-01 UTC.
+pub type Timestamp = u64;
+
+/// Everything that is remembered of one machine. Durable.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineState {
+    /// The generation that is wanted. 1 for a machine that was never reinstalled on purpose.
+    pub generation: u32,
+    /// Where it stands.
+    pub phase: Phase,
+    /// What was seen of its identity.
+    pub identity: Identity,
+    /// The address it was last given.
+    pub address: Option<Ipv4Addr>,
+    /// The last inventory.
+    pub inventory: Option<Inventory>,
+    /// The last finished installation, as its receipt says.
+    pub installed: Option<Receipt>,
+    /// An unspent grant.
+    pub grant: Option<Grant>,
+    /// The live boot token.
+    pub token: Option<BootToken>,
+    /// What the installed system has to present to be believed.
+    pub confirmation_key: Option<String>,
+    /// The boot id that the installed system last confirmed.
+    pub boot_id: Option<String>,
+    /// When it was first and last heard of.
+    pub first_seen: Option<Timestamp>,
+    /// When it was last heard of.
+    pub last_seen: Option<Timestamp>,
+    /// How many times a plan began to write this machine's disk, ever.
+    pub installs_begun: u32,
+    /// Figures of the boot and installation that is under way or was last.
+    pub figures: Figures,
+}
+
+/// Where a machine stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "kebab-case")]
+pub enum Phase {
+    /// Never heard of.
+    #[default]
+    Unseen,
+    /// Its firmware asks the network: DHCP, boot file, script.
+    Booting,
+    /// The agent runs and has its orders or awaits them.
+    Agent,
+    /// The planner refused; nothing is written until the operator acts.
+    Held {
+        /// Why, and the way out.
+        refusal: Refusal,
+    },
+    /// The plan is carried out.
+    Installing {
+        /// The step's name.
+        step: String,
+        /// Bytes done of a long step.
+        done: u64,
+        /// Bytes in all, when known.
+        total: Option<u64>,
+    },
+    /// A step failed; the agent holds and tries again.
+    Failed {
+        /// The step's name.
+        step: String,
+        /// The whole error chain.
+        cause: String,
+    },
+    /// The disk is complete; the installed system has not been heard of yet.
+    Installed,
+    /// The installed system confirmed that it runs.
+    Running,
+}
+
+impl Phase {
+    /// The one word for tables: `unseen`, `booting`, `agent`, `held`, `installing`, `failed`,
+    /// `installed`, `running`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Unseen => "unseen",
+            Self::Booting => "booting",
+            Self::Agent => "agent",
+            Self::Held { .. } => "held",
+            Self::Installing { .. } => "installing",
+            Self::Failed { .. } => "failed",
+            Self::Installed => "installed",
+            Self::Running => "running",
+        }
+    }
+}
+
+/// What lets one boot of the agent act for its machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootToken {
+    /// 32 hexadecimal digits of randomness.
+    pub token: String,
+    /// When it was issued.
+    pub issued: Timestamp,
+    /// Whether the configuration with its secrets was handed out on it.
+    pub config_served: bool,
+    /// The highest [`crate::messages::Report::sequence`] seen.
+    pub last_sequence: u64,
+}
+
+/// Figures of one boot and installation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Figures {
+    /// First packet of this boot.
+    pub boot_started: Option<Timestamp>,
+    /// First hello of the agent.
+    pub agent_started: Option<Timestamp>,
+    /// The disk was complete.
+    pub installed: Option<Timestamp>,
+    /// The installed system confirmed.
+    pub running: Option<Timestamp>,
+    /// Bytes of boot files, kernel, initramfs and modules that the machine fetched before its plan.
+    pub fetched_before_install: u64,
+    /// Bytes of the OS image that it fetched.
+    pub fetched_image: u64,
+}
+
+/// What happens to a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Event {
+    /// A DHCP message of a boot was answered, or left unanswered with a reason.
+    Dhcp {
+        /// Who asked.
+        mac: MacAddress,
+        /// In words: "DISCOVER from PXEClient:Arch:00007 → offered 10.77.0.11 and snponly.efi".
+        summary: String,
+        /// The address that was given.
+        address: Option<Ipv4Addr>,
+        /// Whether this is a new boot of firmware, not the running system renewing its lease.
+        netboot: bool,
+    },
+    /// A boot file was transferred, or its transfer ended in an error.
+    BootFile {
+        /// In words: "fetched snponly.efi, 284672 bytes by TFTP".
+        summary: String,
+        /// Bytes.
+        bytes: u64,
+    },
+    /// The iPXE script was served.
+    Script {
+        /// In words: "sent to its disk", "given the agent".
+        summary: String,
+        /// The new boot token, when the script starts the agent.
+        token: Option<String>,
+    },
+    /// The agent said hello and the planner decided.
+    Hello {
+        /// The hardware.
+        inventory: Box<Inventory>,
+        /// What is to happen.
+        decision: Box<Decision>,
+        /// A fresh confirmation key, kept when the decision is to install.
+        confirmation_key: String,
+        /// Bytes of modules fetched before.
+        fetched: u64,
+    },
+    /// The configuration was handed out.
+    ConfigServed,
+    /// The agent reports.
+    Report {
+        /// [`crate::messages::Report::sequence`].
+        sequence: u64,
+        /// What happened.
+        event: AgentEvent,
+    },
+    /// The installed system confirmed that it runs, with the right key.
+    Running {
+        /// The generation that it was installed as.
+        generation: u32,
+        /// Its boot id.
+        boot_id: String,
+    },
+    /// The operator allows one disk to be written once.
+    GrantWipe {
+        /// The grant.
+        grant: Grant,
+    },
+    /// The operator wants the machine installed again.
+    Reinstall,
+    /// Something worth a line that changes nothing.
+    Note {
+        /// In words.
+        text: String,
+        /// How serious it is.
+        severity: Severity,
+    },
+}
+
+/// What has to be done because of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Append to the machine's timeline.
+    Timeline(TimelineEntry),
+    /// Make the new state durable before anybody is answered.
+    Persist,
+}
+
+/// One line of a machine's timeline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimelineEntry {
+    /// When.
+    pub time: Timestamp,
+    /// How serious.
+    pub severity: Severity,
+    /// What, in an operator's words.
+    pub text: String,
+}
+
+/// How serious a timeline entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// As expected.
+    Info,
+    /// Worth a look.
+    Warning,
+    /// The operator has to act.
+    Error,
+}

@@ -1,0 +1,157 @@
+//! What an installation leaves on the disk, so that it happens exactly once.
+//!
+//! The receipt stands in the gap between the GPT entries and the first partition, at byte
+//! [`OFFSET`], inside the first MiB, which the agent writes last. A record with
+//! [`Stage::Writing`] is put there before the first byte of an image, so that a disk whose
+//! installation was cut off is known as ours. Encoding: the 8 bytes of [`MAGIC`], the length of the
+//! JSON as u32 little-endian, its CRC-32 (IEEE) as u32 little-endian, the JSON, zero-padded to
+//! [`LENGTH`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity::Sha256;
+
+/// Where the receipt stands on the disk, in bytes from its start: 960 KiB.
+pub const OFFSET: u64 = 960 * 1024;
+/// Bytes reserved for it. A multiple of every logical sector size.
+pub const LENGTH: usize = 16 * 1024;
+/// The first eight bytes.
+pub const MAGIC: [u8; 8] = *b"HARDWAY1";
+
+/// The record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// How far the installation got.
+    pub stage: Stage,
+    /// The cluster's name.
+    pub cluster: String,
+    /// The machine's name in cluster.yaml.
+    pub machine: String,
+    /// Which generation of the machine this installation fulfils.
+    pub generation: u32,
+    /// SHA-256 of the OS image file as it is served (compressed).
+    pub image: Sha256,
+    /// SHA-256 of the canonical JSON of the configuration that was applied.
+    pub config: Sha256,
+    /// [`crate::inventory::Disk::id`] of the disk.
+    pub disk: String,
+    /// Seconds since 1970-01-01 UTC, by the appliance's clock.
+    pub time: u64,
+    /// Version of the agent that wrote it.
+    pub agent: String,
+}
+
+/// How far an installation got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Begun: the disk does not boot, and may be written again by the same machine.
+    Writing,
+    /// Everything is on the disk and was verified.
+    Complete,
+}
+
+/// Why bytes are no receipt.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReceiptError {
+    /// The magic is missing: there is no receipt.
+    #[error("no receipt")]
+    Absent,
+    /// The magic is there, and the rest is damaged.
+    #[error("damaged receipt: {0}")]
+    Damaged(String),
+    /// Too large to be written.
+    #[error("receipt of {0} bytes does not fit into {LENGTH}")]
+    TooLarge(usize),
+}
+
+impl Receipt {
+    /// The [`LENGTH`] bytes that stand on the disk.
+    pub fn encode(&self) -> Result<Vec<u8>, ReceiptError> {
+        let json =
+            serde_json::to_vec(self).map_err(|error| ReceiptError::Damaged(error.to_string()))?;
+        let mut bytes = Vec::with_capacity(LENGTH);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&(json.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&crc32(&json).to_le_bytes());
+        bytes.extend_from_slice(&json);
+        if bytes.len() > LENGTH {
+            return Err(ReceiptError::TooLarge(bytes.len()));
+        }
+        bytes.resize(LENGTH, 0);
+        Ok(bytes)
+    }
+
+    /// Reads what stands at [`OFFSET`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, ReceiptError> {
+        let damaged = |what: &str| ReceiptError::Damaged(what.to_owned());
+        let rest = bytes.strip_prefix(&MAGIC).ok_or(ReceiptError::Absent)?;
+        let (length, rest) = rest
+            .split_first_chunk::<4>()
+            .ok_or_else(|| damaged("cut off"))?;
+        let (checksum, rest) = rest
+            .split_first_chunk::<4>()
+            .ok_or_else(|| damaged("cut off"))?;
+        let json = rest
+            .get(..u32::from_le_bytes(*length) as usize)
+            .ok_or_else(|| damaged("length"))?;
+        if crc32(json) != u32::from_le_bytes(*checksum) {
+            return Err(damaged("checksum"));
+        }
+        serde_json::from_slice(json).map_err(|error| ReceiptError::Damaged(error.to_string()))
+    }
+}
+
+/// CRC-32 (IEEE 802.3), bit by bit: sixteen KiB at most pass through here.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn receipt() -> Receipt {
+        Receipt {
+            stage: Stage::Complete,
+            cluster: "lab".into(),
+            machine: "node1".into(),
+            generation: 3,
+            image: Sha256([1; 32]),
+            config: Sha256([2; 32]),
+            disk: "QEMU_1".into(),
+            time: 1_800_000_000,
+            agent: "0.1.0".into(),
+        }
+    }
+
+    #[test]
+    fn round_trip() {
+        let bytes = receipt().encode().unwrap();
+        assert_eq!(bytes.len(), LENGTH);
+        assert_eq!(Receipt::decode(&bytes).unwrap(), receipt());
+    }
+
+    #[test]
+    fn damage_is_told_from_absence() {
+        let bytes = receipt().encode().unwrap();
+        assert_eq!(Receipt::decode(&[0; LENGTH]), Err(ReceiptError::Absent));
+        for index in 8..60 {
+            let mut damaged = bytes.clone();
+            damaged[index] ^= 1;
+            assert!(
+                matches!(Receipt::decode(&damaged), Err(ReceiptError::Damaged(_))),
+                "byte {index}"
+            );
+        }
+    }
+
+    #[test]
+    fn checksum_is_the_standard_one() {
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+    }
+}
