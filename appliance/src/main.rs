@@ -1,2 +1,109 @@
-//! Placeholder.
-fn main() {}
+//! `hardway`: PID 1 of the appliance, its boot services, and the operator's command line.
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`init`] | PID 1: mounts, modules, network, then supervises `serve` |
+//! | [`console`] | the status screen on every console |
+//! | [`configuration`] | cluster.yaml as it stands on disk, and the watch over it |
+//! | [`fleet`] | the one owner of desired state and lifecycle: commands in, snapshots out |
+//! | [`journal`] | durable state |
+//! | [`render`] | config parts → Ignition → ordered operations for one machine |
+//! | [`checks`] | readiness checks of running machines |
+//! | [`serve`] | socket loops |
+//! | [`api`] | the route table and its JSON |
+//! | [`ui`] | pages |
+//! | [`cli`] | operator commands |
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod api;
+mod checks;
+mod cli;
+mod clock;
+mod configuration;
+mod console;
+mod fleet;
+mod init;
+mod journal;
+mod render;
+mod serve;
+mod ui;
+
+#[derive(Parser)]
+#[command(name = "hardway", version, about = "Turns a rack of blank machines into a cluster")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Be PID 1 of the appliance
+    Init,
+    /// Run the boot services
+    Serve(serve::Options),
+    /// Judge a cluster.yaml, its config parts and its images
+    Check(cli::check::Arguments),
+    /// Print the JSON Schema of cluster.yaml
+    Schema,
+    /// Show what would happen to a machine's disk
+    Plan(cli::operator::MachineName),
+    /// Look at machines
+    #[command(subcommand)]
+    Machine(cli::operator::MachineCommand),
+    /// Permit something once
+    #[command(subcommand)]
+    Grant(cli::operator::GrantCommand),
+    /// Install a machine again, as a new generation
+    Reinstall(cli::operator::MachineName),
+    /// Print the whole durable state as JSON
+    Export(cli::client::Appliance),
+    /// Judge, merge and translate Ignition configs
+    #[command(subcommand)]
+    Ignition(cli::ignition::Command),
+    /// Make media for the appliance
+    #[command(subcommand)]
+    Media(MediaCommand),
+}
+
+#[derive(Subcommand)]
+enum MediaCommand {
+    /// Make a flashable disk from the appliance's image, a cluster.yaml and the images it names
+    Compose(cli::media::Compose),
+}
+
+fn main() -> ExitCode {
+    // The kernel starts PID 1 as /init, without arguments that could be relied on.
+    if std::process::id() == 1 {
+        init::run();
+    }
+    match run(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Init => anyhow::bail!("`hardway init` is for PID 1 of the appliance"),
+        Command::Serve(options) => serve::run(options).map(|()| ExitCode::SUCCESS),
+        Command::Check(arguments) => cli::check::run(&arguments),
+        Command::Schema => cli::check::schema().map(|()| ExitCode::SUCCESS),
+        Command::Plan(machine) => cli::operator::plan(&machine).map(|()| ExitCode::SUCCESS),
+        Command::Machine(command) => cli::operator::machine(&command).map(|()| ExitCode::SUCCESS),
+        Command::Grant(command) => cli::operator::grant(&command).map(|()| ExitCode::SUCCESS),
+        Command::Reinstall(machine) => {
+            cli::operator::reinstall(&machine).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Export(appliance) => cli::operator::export(&appliance).map(|()| ExitCode::SUCCESS),
+        Command::Ignition(command) => cli::ignition::run(&command),
+        Command::Media(MediaCommand::Compose(arguments)) => {
+            cli::media::run(&arguments).map(|()| ExitCode::SUCCESS)
+        }
+    }
+}

@@ -7,6 +7,15 @@ use crate::identity::Sha256;
 use crate::inventory::Inventory;
 use crate::receipt::Receipt;
 
+/// Decides what happens to the machine's disks. Nothing else does.
+pub fn plan(
+    desired: &DesiredMachine,
+    inventory: &Inventory,
+    circumstances: Circumstances<'_>,
+) -> Decision {
+    choose::plan(desired, inventory, circumstances)
+}
+
 /// What the agent is to do, in order. Every choice has been made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {

@@ -1,0 +1,161 @@
+//! Questions to a proven cluster.
+
+use std::net::Ipv4Addr;
+
+use super::{Cluster, Image, ImageSource, Machine, Network, Profile};
+use crate::desired::{Compression, DesiredImage, DesiredMachine};
+use crate::identity::{Identity, Sha256};
+
+impl Cluster {
+    /// The declared machine of this name.
+    pub fn machine(&self, name: &str) -> Option<&Machine> {
+        self.machines.iter().find(|machine| machine.name == name)
+    }
+
+    /// The profile of this name.
+    pub fn profile(&self, name: &str) -> Option<&Profile> {
+        self.profiles.iter().find(|profile| profile.name == name)
+    }
+
+    /// The image of this name.
+    pub fn image(&self, name: &str) -> Option<&Image> {
+        self.images.iter().find(|image| image.name == name)
+    }
+
+    /// Every declared machine of a profile, in the file's order.
+    pub fn machines_of<'a>(&'a self, profile: &'a str) -> impl Iterator<Item = &'a Machine> {
+        self.machines
+            .iter()
+            .filter(move |machine| machine.profile == profile)
+    }
+
+    /// The declared machine that this hardware is: by any MAC, else by serial, else by UUID.
+    ///
+    /// The first kind of evidence that names a machine decides. Evidence that names several machines
+    /// names none, and an all-zero or all-one UUID is no evidence: two machines are never merged.
+    pub fn identify(&self, identity: &Identity) -> Option<&Machine> {
+        let by_mac = |machine: &Machine| {
+            let known = &machine.matches.macs;
+            identity.macs.iter().any(|mac| known.contains(mac))
+        };
+        let by_serial =
+            |machine: &Machine| same(machine.matches.serial.as_deref(), &identity.serial);
+        let uuid = identity
+            .uuid
+            .as_ref()
+            .map(|uuid| uuid.to_lowercase())
+            .filter(|uuid| is_telling(uuid));
+        let by_uuid = |machine: &Machine| same(machine.matches.uuid.as_deref(), &uuid);
+
+        match self.only(by_mac) {
+            Found::None => {}
+            found => return found.one(),
+        }
+        match self.only(by_serial) {
+            Found::None => {}
+            found => return found.one(),
+        }
+        self.only(by_uuid).one()
+    }
+
+    fn only(&self, fits: impl Fn(&Machine) -> bool) -> Found<'_> {
+        let mut fitting = self.machines.iter().filter(|machine| fits(machine));
+        match (fitting.next(), fitting.next()) {
+            (None, _) => Found::None,
+            (Some(machine), None) => Found::One(machine),
+            (Some(_), Some(_)) => Found::Several,
+        }
+    }
+
+    /// What a machine is to become. `config` is the digest of its rendered configuration.
+    ///
+    /// `None` only for a machine that is not of this cluster.
+    pub fn desired(&self, machine: &Machine, config: Sha256) -> Option<DesiredMachine> {
+        let profile = self.profile(&machine.profile)?;
+        let image = self.image(&profile.image)?;
+        Some(DesiredMachine {
+            cluster: self.name.clone(),
+            machine: machine.name.clone(),
+            profile: profile.name.clone(),
+            image: image.desired(),
+            disk: profile.disk.clone(),
+            wipe: profile.wipe,
+            after_install: profile.after_install,
+            kernel_arguments: profile.kernel_arguments.clone(),
+            config,
+        })
+    }
+}
+
+enum Found<'a> {
+    None,
+    One(&'a Machine),
+    Several,
+}
+
+impl<'a> Found<'a> {
+    fn one(self) -> Option<&'a Machine> {
+        match self {
+            Self::One(machine) => Some(machine),
+            Self::None | Self::Several => None,
+        }
+    }
+}
+
+fn same(declared: Option<&str>, seen: &Option<String>) -> bool {
+    declared.is_some() && declared == seen.as_deref()
+}
+
+/// Firmware without a UUID of its own gives one of all zeros or all ones (SMBIOS 3, 7.2.1).
+fn is_telling(uuid: &str) -> bool {
+    let mut digits = uuid.chars().filter(|c| *c != '-').peekable();
+    digits.peek().is_some()
+        && !(digits.clone().all(|digit| digit == '0') || digits.all(|digit| digit == 'f'))
+}
+
+impl Image {
+    /// The image as the agent gets it: a file is served by the appliance below `/images/`.
+    pub fn desired(&self) -> DesiredImage {
+        let url = match &self.source {
+            ImageSource::File(file) => format!("/images/{file}"),
+            ImageSource::Url(url) => url.clone(),
+        };
+        DesiredImage {
+            name: self.name.clone(),
+            compression: Compression::of_file_name(
+                url.split(['?', '#']).next().unwrap_or_default(),
+            ),
+            url,
+            sha256: self.sha256,
+            config: self.config,
+        }
+    }
+}
+
+impl Network {
+    /// The network's mask, as 255.255.255.0.
+    pub fn netmask(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0))
+    }
+
+    /// The network's own address, its lowest.
+    pub fn network_address(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.address) & u32::from(self.netmask()))
+    }
+
+    /// The network's highest address.
+    pub fn broadcast(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.address) | !u32::from(self.netmask()))
+    }
+
+    /// Whether an address lies in the network.
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        u32::from(address) & u32::from(self.netmask()) == u32::from(self.network_address())
+    }
+
+    /// Whether an address lies in the pool for machines that are not declared.
+    pub fn pool_contains(&self, address: Ipv4Addr) -> bool {
+        self.pool
+            .is_some_and(|(first, last)| (first..=last).contains(&address))
+    }
+}
