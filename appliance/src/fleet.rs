@@ -3,29 +3,210 @@
 //! A single task holds every machine's state, so that events of one machine are judged one after
 //! the other. What has to be durable is, before [`Fleet::record`] returns.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use hardway_model::cluster::{Cluster, Machine};
 use hardway_model::identity::Identity;
 use hardway_model::lifecycle::{Event, MachineState, TimelineEntry};
+use hardway_netboot::dhcp::Lease;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::journal::{Committed, Journal};
+
+mod owner;
+#[cfg(test)]
+mod tests;
+
+/// Commands that may wait for the owner before senders have to.
+const QUEUE: usize = 1024;
 
 /// A handle to the fleet. Cloning it is cheap.
 #[derive(Clone)]
 pub struct Fleet {
     commands: mpsc::Sender<Command>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
-    changes: broadcast::Sender<String>,
+    changes: broadcast::Sender<Arc<str>>,
+    journal: Journal,
 }
 
 /// Everything known at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// The cluster, `None` as long as its file could never be read.
+    /// The cluster; `None` while its file has never been right since the start.
     pub cluster: Option<Arc<Cluster>>,
-    /// What is wrong with cluster.yaml, as `hardway check` prints it.
+    /// What is wrong with cluster.yaml, as `hardway check` prints it. With a cluster beside it: the
+    /// file was broken later, and the last right one is still served.
     pub problems: Vec<String>,
     /// Every declared machine and every other that was heard of, by name.
     pub machines: BTreeMap<String, Arc<MachineState>>,
+}
+
+impl Snapshot {
+    /// The declared machine that an identity belongs to, with its state.
+    pub fn find(&self, identity: &Identity) -> Option<(&Machine, &MachineState)> {
+        let machine = self.cluster.as_ref()?.identify(identity)?;
+        let state = self.machines.get(&machine.name)?;
+        Some((machine, state))
+    }
+
+    /// The declaration of a machine, by name.
+    pub fn declared(&self, name: &str) -> Option<&Machine> {
+        self.cluster.as_ref()?.machine(name)
+    }
+
+    /// The name under which events of an identity are recorded: the declared one, else the
+    /// hyphenated first hardware address.
+    pub fn name_of(&self, identity: &Identity) -> Option<String> {
+        match self.find(identity) {
+            Some((machine, _)) => Some(machine.name.clone()),
+            None => identity.macs.first().map(|mac| mac.hyphenated()),
+        }
+    }
+
+    /// The machine that a live boot token was issued to.
+    pub fn by_token(&self, token: &str) -> Option<(&str, &MachineState)> {
+        self.machines.iter().find_map(|(name, state)| {
+            let live = state.token.as_ref()?;
+            same_secret(&live.token, token).then_some((name.as_str(), state.as_ref()))
+        })
+    }
+}
+
+/// Compares without telling by the time it takes how much was right.
+pub fn same_secret(left: &str, right: &str) -> bool {
+    left.len() == right.len()
+        && left
+            .bytes()
+            .zip(right.bytes())
+            .fold(0, |difference, (a, b)| difference | (a ^ b))
+            == 0
+}
+
+enum Command {
+    Record {
+        name: String,
+        event: Box<Event>,
+        done: oneshot::Sender<Option<Committed>>,
+    },
+    Configure {
+        cluster: Option<Arc<Cluster>>,
+        problems: Vec<String>,
+    },
+    /// Hands an undeclared machine's live boot to the name that it was given meanwhile.
+    Adopt {
+        from: String,
+        to: String,
+        done: oneshot::Sender<Option<Committed>>,
+    },
+    Timeline {
+        name: String,
+        answer: oneshot::Sender<Vec<TimelineEntry>>,
+    },
+    StoreLease {
+        lease: Box<Lease>,
+        done: oneshot::Sender<Option<Committed>>,
+    },
+    Leases {
+        answer: oneshot::Sender<Vec<Lease>>,
+    },
+}
+
+impl Fleet {
+    /// Reads the journal and starts the owner's task.
+    pub fn start(journal: Journal) -> anyhow::Result<Self> {
+        let (commands, queue) = mpsc::channel(QUEUE);
+        let (changes, _) = broadcast::channel(QUEUE);
+        let owner = owner::Owner::load(journal.clone(), changes.clone())?;
+        let snapshots = owner.snapshots();
+        tokio::spawn(owner.run(queue));
+        Ok(Self {
+            commands,
+            snapshots,
+            changes,
+            journal,
+        })
+    }
+
+    /// What is known now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshots.borrow().clone()
+    }
+
+    /// Judges an event by `lifecycle::step`. When this returns, whatever has to be durable is.
+    pub async fn record(&self, name: &str, event: Event) -> anyhow::Result<()> {
+        let (done, answer) = oneshot::channel();
+        let name = name.to_owned();
+        let event = Box::new(event);
+        self.send(Command::Record { name, event, done }).await?;
+        settle(answer).await
+    }
+
+    /// Hands a live boot of an undeclared machine to the name that cluster.yaml gives it now.
+    pub async fn adopt(&self, from: &str, to: &str) -> anyhow::Result<()> {
+        let (done, answer) = oneshot::channel();
+        let (from, to) = (from.to_owned(), to.to_owned());
+        self.send(Command::Adopt { from, to, done }).await?;
+        settle(answer).await
+    }
+
+    /// Takes over a cluster, or what is wrong with its file. Without a cluster the one in use stays.
+    pub async fn configure(
+        &self,
+        cluster: Option<Arc<Cluster>>,
+        problems: Vec<String>,
+    ) -> anyhow::Result<()> {
+        self.send(Command::Configure { cluster, problems }).await
+    }
+
+    /// A machine's timeline, oldest first.
+    pub async fn timeline(&self, name: &str) -> anyhow::Result<Vec<TimelineEntry>> {
+        let (answer, timeline) = oneshot::channel();
+        let name = name.to_owned();
+        self.send(Command::Timeline { name, answer }).await?;
+        timeline.await.context("asking for a timeline")
+    }
+
+    /// Makes a lease durable.
+    pub async fn store_lease(&self, lease: Lease) -> anyhow::Result<()> {
+        let (done, answer) = oneshot::channel();
+        let lease = Box::new(lease);
+        self.send(Command::StoreLease { lease, done }).await?;
+        settle(answer).await
+    }
+
+    /// Every lease that was stored, expired ones included.
+    pub async fn leases(&self) -> anyhow::Result<Vec<Lease>> {
+        let (answer, leases) = oneshot::channel();
+        self.send(Command::Leases { answer }).await?;
+        leases.await.context("asking for the leases")
+    }
+
+    /// Names of machines as they change; an empty name when the cluster itself did.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<str>> {
+        self.changes.subscribe()
+    }
+
+    /// Tells subscribers of a change that no event made.
+    pub fn announce(&self, name: &str) {
+        let _ = self.changes.send(name.into());
+    }
+
+    /// The journal, for what is not a machine's.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    async fn send(&self, command: Command) -> anyhow::Result<()> {
+        let sent = self.commands.send(command).await;
+        sent.map_err(|_| anyhow::anyhow!("the fleet's task has ended"))
+    }
+}
+
+async fn settle(answer: oneshot::Receiver<Option<Committed>>) -> anyhow::Result<()> {
+    match answer.await.context("asking the fleet's task")? {
+        Some(committed) => committed.wait().await,
+        None => Ok(()),
+    }
 }

@@ -7,6 +7,7 @@
 //! | [`configuration`] | cluster.yaml as it stands on disk, and the watch over it |
 //! | [`fleet`] | the one owner of desired state and lifecycle: commands in, snapshots out |
 //! | [`journal`] | durable state |
+//! | [`images`] | the OS images in the store, hashed in the background |
 //! | [`render`] | config parts → Ignition → ordered operations for one machine |
 //! | [`checks`] | readiness checks of running machines |
 //! | [`serve`] | socket loops |
@@ -25,6 +26,7 @@ mod clock;
 mod configuration;
 mod console;
 mod fleet;
+mod images;
 mod init;
 mod journal;
 mod render;

@@ -1,2 +1,55 @@
-//! Placeholder.
-fn main() {}
+//! The program that installs a machine: PID 1 of the initramfs that network boot delivers.
+//!
+//! It decides nothing. It looks at the hardware, tells the appliance, carries out the plan that it
+//! gets, and passes control to the installed system. `hardway-agent confirm` is what the installed
+//! system runs once to say that it runs.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`boot`] | the phases of PID 1, and what happens when one fails |
+//! | [`arguments`] | the kernel command line |
+//! | [`drivers`] | kernel modules, from the initramfs and from the appliance |
+//! | [`network`], [`dhcp`] | the interface that booted, and its address |
+//! | [`clock`] | the time, from the appliance |
+//! | [`http`], [`patience`] | requests, and their repetition |
+//! | [`reports`] | what is told, on consoles and to the appliance |
+//! | [`inventory`] | the hardware, as plain data |
+//! | [`table`], [`signatures`] | what stands on a disk |
+//! | [`session`] | hello, orders, and the next hello |
+//! | [`apply`] | the steps of a plan |
+//! | [`confirm`] | the installed system's word |
+
+mod apply;
+mod arguments;
+mod boot;
+mod clock;
+mod confirm;
+mod dhcp;
+mod drivers;
+mod http;
+mod inventory;
+mod network;
+mod patience;
+mod reports;
+mod session;
+mod signatures;
+mod table;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if std::process::id() == 1 {
+        boot::install_this_machine();
+    }
+    match std::env::args().nth(1).as_deref() {
+        Some("confirm") => confirm::run(),
+        Some("--version") => {
+            println!("hardway-agent {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!("hardway-agent installs a machine as PID 1, or: hardway-agent confirm");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,2 +1,108 @@
-//! Placeholder.
-fn main() {}
+//! `hardway-lab`: the lab and its scenarios, on the command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use hardway_qemu_tests::scenarios::{self, TestOptions};
+use hardway_qemu_tests::up::{self, UpOptions};
+use hardway_qemu_tests::vm::Firmware;
+
+/// Virtual machines that prove Hardway: a rack on this computer, without root.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Boot the appliance and a blank VM for each machine of a cluster file.
+    Up {
+        /// The cluster file.
+        file: PathBuf,
+        /// End when every machine runs and passes its checks (status 0), or when time is up (1).
+        #[arg(long)]
+        once: bool,
+        /// How many machines, instead of those that the file declares.
+        #[arg(long)]
+        nodes: Option<usize>,
+        /// Firmware of the machines.
+        #[arg(long, value_enum, default_value = "bios")]
+        firmware: Firmware,
+        /// Memory of each machine in MiB.
+        #[arg(long)]
+        memory: Option<u32>,
+        /// Put logs and disks there, and keep the disks.
+        #[arg(long)]
+        keep: Option<PathBuf>,
+        /// Write what was measured there, as JSON.
+        #[arg(long)]
+        json: Option<PathBuf>,
+        /// The build's output folder.
+        #[arg(long, default_value = "out")]
+        artifacts: PathBuf,
+    },
+    /// Play the scenarios: all, or the one that is named.
+    Test {
+        /// The scenario's name, or a part of it.
+        name: Option<String>,
+        /// The build's output folder.
+        #[arg(long, default_value = "out")]
+        artifacts: PathBuf,
+        /// The lab's cluster file.
+        #[arg(long, default_value = "configs/lab/cluster.yaml")]
+        cluster: PathBuf,
+    },
+    /// List the scenarios.
+    List,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Up {
+            file,
+            once,
+            nodes,
+            firmware,
+            memory,
+            keep,
+            json,
+            artifacts,
+        } => up::run(&UpOptions {
+            file,
+            once,
+            nodes,
+            firmware,
+            memory,
+            keep,
+            json,
+            artifacts,
+        }),
+        Command::Test {
+            name,
+            artifacts,
+            cluster,
+        } => scenarios::run(&TestOptions {
+            name,
+            artifacts,
+            cluster,
+        }),
+        Command::List => {
+            scenarios::list();
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,2 +1,103 @@
-//! Placeholder.
-fn main() {}
+//! The workspace's own commands, as `cargo xtask …`: thin, they spawn tools.
+//!
+//! - [`setup`]: the host's packages
+//! - [`agent`], [`appliance`], [`node`]: images from the recipes under `images/`
+//!   - [`binaries`]: this workspace's programs; [`apt`], [`mirror`], [`closure`]: Debian's packages
+//!   - [`kernel`], [`modules`], [`initramfs`], [`disk`]: what images are put together from
+//!   - [`manifest`], [`stamp`]: what they are made of, and whether that has changed
+//! - [`lab`], [`test`]: virtual machines
+//! - [`flash`]: the appliance onto a stick
+
+mod agent;
+mod appliance;
+mod apt;
+mod binaries;
+mod closure;
+mod disk;
+mod flash;
+mod initramfs;
+mod kernel;
+mod lab;
+mod manifest;
+mod mirror;
+mod modules;
+mod node;
+mod process;
+mod progress;
+mod setup;
+mod stamp;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Builds, tries and tests Hardway")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install the host packages that are missing
+    Setup,
+    /// Build an image into out/
+    Image {
+        /// Which one
+        which: Image,
+        /// Debian mirror, instead of the one that this machine's apt uses
+        #[arg(long)]
+        mirror: Option<String>,
+    },
+    /// Start an appliance and a virtual machine for each declared machine
+    Lab(lab::Arguments),
+    /// Run the checks and tests: all of them, or one kind
+    Test {
+        #[command(subcommand)]
+        kind: Option<test::Kind>,
+    },
+    /// Write the appliance image to a stick or disk
+    Flash(flash::Arguments),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Image {
+    /// The disk that runs every boot service
+    Appliance,
+    /// Kernel, initramfs and module store of a machine that is being installed
+    Agent,
+    /// The operating system that labs and tests install
+    Node,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Setup => setup::run()?,
+        Command::Image { which, mirror } => {
+            setup::ensure()?;
+            match which {
+                Image::Appliance => drop(appliance::build(mirror.as_deref())?),
+                Image::Agent => drop(agent::build(mirror.as_deref())?),
+                Image::Node => drop(node::build(mirror.as_deref())?),
+            }
+        }
+        Command::Lab(arguments) => return lab::run(&arguments),
+        Command::Test { kind } => test::run(kind)?,
+        Command::Flash(arguments) => flash::run(&arguments)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

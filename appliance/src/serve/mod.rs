@@ -10,17 +10,26 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::fleet::Fleet;
-use crate::{checks, configuration};
+use crate::journal::Journal;
+use crate::{checks, configuration, images};
 
 mod dhcp;
 mod dns;
 pub mod http;
 mod ntp;
 mod router_advertisement;
+mod socket;
 mod tftp;
+pub mod token;
+
+/// The pause after a service's first failure; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause. A service that ran for longer than this starts over with the first.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Options of `hardway serve`.
 #[derive(Debug, Clone, clap::Args)]
@@ -51,6 +60,9 @@ pub struct Options {
     pub only: Vec<String>,
 }
 
+/// The services that open ports, by the names that `--only` takes.
+const PORT_SERVICES: [&str; 6] = ["http", "dhcp", "tftp", "dns", "ntp", "router-advertisement"];
+
 /// What every loop is given.
 #[derive(Clone)]
 pub struct Context {
@@ -62,6 +74,12 @@ pub struct Context {
     pub admin_token: Arc<str>,
     /// When `hardway serve` started.
     pub started: Instant,
+    /// What the readiness checks found.
+    pub checks: Arc<checks::Results>,
+    /// Held while a configuration is handed out.
+    pub config_gate: Arc<tokio::sync::Mutex<()>>,
+    /// What is wrong with the image store.
+    pub images: Arc<images::Warnings>,
 }
 
 impl Context {
@@ -84,4 +102,101 @@ impl Context {
             port => format!("http://{address}:{port}"),
         })
     }
+}
+
+/// Runs every service until SIGTERM or SIGINT.
+pub fn run(options: Options) -> anyhow::Result<()> {
+    start_logging();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(serve(options))
+}
+
+async fn serve(options: Options) -> anyhow::Result<()> {
+    let state = &options.state;
+    std::fs::create_dir_all(state)
+        .with_context(|| format!("making the state folder {}", state.display()))?;
+    let admin_token = token::load(&options)?;
+    let journal = Journal::open(&state.join("journal.redb"))?;
+    let context = Context {
+        fleet: Fleet::start(journal)?,
+        admin_token: admin_token.into(),
+        started: Instant::now(),
+        checks: Arc::default(),
+        config_gate: Arc::default(),
+        images: Arc::default(),
+        options: Arc::new(options),
+    };
+    let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
+    configuration::load_into(&context.fleet, &context.options.config).await?;
+    let _services = start(&context);
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: ending"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: ending"),
+    }
+    Ok(())
+}
+
+/// The table of services. The set ends them when it is dropped.
+fn start(context: &Context) -> JoinSet<()> {
+    let mut services = JoinSet::new();
+    supervise(&mut services, context, "configuration", configuration::watch);
+    supervise(&mut services, context, "checks", checks::run);
+    supervise(&mut services, context, "images", images::run);
+    supervise(&mut services, context, "http", http::run);
+    supervise(&mut services, context, "dhcp", dhcp::run);
+    supervise(&mut services, context, "tftp", tftp::run);
+    supervise(&mut services, context, "dns", dns::run);
+    supervise(&mut services, context, "ntp", ntp::run);
+    supervise(&mut services, context, "router-advertisement", router_advertisement::run);
+    services
+}
+
+/// Adds a service that is started again whenever it ends.
+fn supervise<Run, Service>(
+    services: &mut JoinSet<()>,
+    context: &Context,
+    name: &'static str,
+    run: Run,
+) where
+    Run: Fn(Context) -> Service + Send + 'static,
+    Service: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let only = &context.options.only;
+    let is_port = PORT_SERVICES.contains(&name);
+    if is_port && !only.is_empty() && !only.iter().any(|wanted| wanted == name) {
+        return;
+    }
+    let context = context.clone();
+    services.spawn(async move {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let began = Instant::now();
+            // A task of its own, so that a panic ends one run of one service and nothing else.
+            match tokio::spawn(run(context.clone())).await {
+                Ok(Ok(())) => tracing::warn!("{name} ended"),
+                Ok(Err(error)) => tracing::error!("{name}: {error:#}"),
+                Err(panic) => tracing::error!("{name}: {panic}"),
+            }
+            if began.elapsed() > LONGEST_PAUSE {
+                pause = FIRST_PAUSE;
+            }
+            tracing::info!("{name} starts again in {} s", pause.as_secs());
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    });
+}
+
+fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("HARDWAY_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
 }

@@ -13,6 +13,7 @@
 //! | [`plan`] | desired + inventory → the ordered steps, or a refusal |
 //! | [`lifecycle`] | state + event + now → state and effects |
 //! | [`messages`] | what agent and appliance say to each other |
+//! | [`quantity`] | sizes and durations, as written and as shown |
 //! | [`view`] | what the API, the UI and the command line show |
 
 #[cfg(feature = "cluster")]
@@ -23,5 +24,6 @@ pub mod inventory;
 pub mod lifecycle;
 pub mod messages;
 pub mod plan;
+pub mod quantity;
 pub mod receipt;
 pub mod view;

@@ -1,5 +1,8 @@
 //! One machine's life: state + event + now → state and effects. Nothing else changes a state.
 
+mod report;
+mod step;
+
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +15,12 @@ use crate::receipt::Receipt;
 
 /// Milliseconds since 1970-01-01 UTC.
 pub type Timestamp = u64;
+
+/// One machine's next state and what has to be done because of it. The first event of a machine makes
+/// it generation 1. Repeated, overtaken and old reports change nothing.
+pub fn step(state: MachineState, event: Event, now: Timestamp) -> (MachineState, Vec<Effect>) {
+    step::step(state, event, now)
+}
 
 /// Everything that is remembered of one machine. Durable.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +37,9 @@ pub struct MachineState {
     pub inventory: Option<Inventory>,
     /// The last finished installation, as its receipt says.
     pub installed: Option<Receipt>,
+    /// The installation that the agent was last ordered to make, until it is known to be made.
+    #[serde(default)]
+    pub planned: Option<PlannedInstallation>,
     /// An unspent grant.
     pub grant: Option<Grant>,
     /// The live boot token.
@@ -44,6 +56,24 @@ pub struct MachineState {
     pub installs_begun: u32,
     /// Figures of the boot and installation that is under way or was last.
     pub figures: Figures,
+}
+
+impl MachineState {
+    /// Whether the wanted generation is not on its disk yet, so that it gets the agent and not its disk.
+    pub fn wants_install(&self) -> bool {
+        self.installed
+            .as_ref()
+            .is_none_or(|receipt| receipt.generation < self.generation.max(1))
+    }
+}
+
+/// An installation that the agent has orders to make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedInstallation {
+    /// What will stand on the disk.
+    pub receipt: Receipt,
+    /// Whether the first write spends the grant.
+    pub spends_grant: bool,
 }
 
 /// Where a machine stands.

@@ -1,5 +1,9 @@
 //! Desired machine + inventory → what will happen to its disk, before anything does.
 
+mod choose;
+mod select;
+mod steps;
+
 use serde::{Deserialize, Serialize};
 
 use crate::desired::{AfterInstall, Compression, ConfigApplier, DesiredMachine};

@@ -15,13 +15,19 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use self::diagnostics::Problems;
 pub use self::diagnostics::{Diagnostics, Problem};
+use self::raw::RawCluster;
+use self::raw::read::Located;
 
 use crate::desired::{AfterInstall, ConfigApplier, DiskSelector, WipePolicy};
 use crate::identity::{MacAddress, Sha256};
 
 pub mod diagnostics;
 mod lookup;
+mod prove;
+mod raw;
+mod tree;
 pub mod template;
 
 /// Reads a cluster.yaml. `file_name` is what problems are shown under.
@@ -29,13 +35,16 @@ pub mod template;
 /// # Errors
 /// Every problem of the file at once; its `Display` is the text for the operator.
 pub fn parse(text: &str, file_name: &str) -> Result<Cluster, Diagnostics> {
-    let _ = text;
-    Err(Diagnostics { file: file_name.to_owned(), problems: Vec::new() })
+    let mut problems = Problems::new(text);
+    let cluster = tree::read(text, &mut problems)
+        .and_then(|node| Located::<RawCluster>::read(&node, String::new(), &mut problems))
+        .and_then(|raw| prove::cluster(&raw, &mut problems));
+    problems.finish(file_name, cluster)
 }
 
 /// The JSON Schema of cluster.yaml, for editors.
 pub fn json_schema() -> serde_json::Value {
-    serde_json::Value::Null
+    schemars::schema_for!(RawCluster).to_value()
 }
 
 /// The whole cluster.
@@ -94,7 +103,8 @@ pub enum Interface {
 }
 
 /// Whether and how DHCP is served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, schemars::JsonSchema)]
+#[schemars(rename_all = "lowercase")]
 pub enum DhcpMode {
     /// Look for another server first, then be `Server` or `Proxy`.
     Auto,
@@ -124,7 +134,7 @@ pub struct Image {
 pub enum ImageSource {
     /// A file name in the image folder of the appliance.
     File(String),
-    /// An http or https URL that the machines can reach.
+    /// An http URL that the machines can reach.
     Url(String),
 }
 
@@ -162,6 +172,19 @@ pub struct Machine {
     pub address: Option<Ipv4Addr>,
     /// Variables for templates, over the profile's.
     pub vars: serde_json::Map<String, serde_json::Value>,
+    /// Its baseboard management controller; kept, and not spoken to yet.
+    pub bmc: Option<Bmc>,
+}
+
+/// A baseboard management controller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bmc {
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its protocol, as `redfish`.
+    pub kind: String,
+    /// Name of the stored credentials.
+    pub credentials: Option<String>,
 }
 
 /// How a machine is recognised.
@@ -176,7 +199,8 @@ pub struct Match {
 }
 
 /// What happens to a machine that nothing matches.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, schemars::JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
 pub enum UnknownPolicy {
     /// Start the agent for its inventory only, and hold.
     #[default]

@@ -1,0 +1,175 @@
+//! What the agent and the installed system ask. See `hardway_model::messages`.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use hardway_model::lifecycle::{Event, Phase};
+use hardway_model::messages::{ConfigRequest, Hello, Orders, Report, Running, Time};
+use hardway_model::plan::Decision;
+
+use super::request::Body;
+use super::{ApiError, decide};
+use crate::fleet::same_secret;
+use crate::serve::{Context, token};
+use crate::{clock, render};
+
+/// Seconds after which a held agent says hello again.
+const RETRY: u32 = 10;
+
+/// `GET /agent/v1/time`
+pub async fn time() -> Json<Time> {
+    Json(Time {
+        unix_milliseconds: clock::now(),
+    })
+}
+
+/// `POST /agent/v1/hello`
+pub async fn hello(
+    State(context): State<Context>,
+    Body(hello): Body<Hello>,
+) -> Result<Json<Orders>, ApiError> {
+    let name = introduce(&context, &hello).await?;
+    let confirmation_key = token::random()?;
+    let decision = {
+        let (context, hello, name) = (context.clone(), hello.clone(), name.clone());
+        // Rendering reads files.
+        let judged = tokio::task::spawn_blocking(move || judge(&context, &hello, &name));
+        judged.await.map_err(anyhow::Error::from)??
+    };
+    let event = Event::Hello {
+        inventory: Box::new(hello.inventory),
+        decision: Box::new(decision.clone()),
+        confirmation_key: confirmation_key.clone(),
+        fetched: hello.fetched,
+    };
+    context.fleet.record(&name, event).await?;
+    // A key from before, which the system on the disk has, stays good: the state says which it is.
+    let snapshot = context.fleet.snapshot();
+    let state = snapshot.machines.get(&name);
+    let kept = state.and_then(|state| state.confirmation_key.clone());
+    Ok(Json(match decision {
+        Decision::Install { plan, .. } | Decision::AlreadyInstalled { plan, .. } => {
+            Orders::Execute {
+                plan,
+                confirmation_key: kept.unwrap_or(confirmation_key),
+            }
+        }
+        Decision::Refuse { refusal } => Orders::Hold {
+            reason: format!("{}\n{}", refusal.cause, refusal.remedy),
+            retry_after: RETRY,
+        },
+    }))
+}
+
+/// The name of the machine that speaks, by its token and its hardware together.
+async fn introduce(context: &Context, hello: &Hello) -> Result<String, ApiError> {
+    let snapshot = context.fleet.snapshot();
+    let cluster = snapshot.cluster.as_ref().ok_or_else(ApiError::no_cluster)?;
+    let (issued_to, _) = snapshot.by_token(&hello.token).ok_or_else(refused_token)?;
+    let mut identity = hello.inventory.identity();
+    if !identity.macs.contains(&hello.boot_mac) {
+        identity.macs.insert(0, hello.boot_mac);
+    }
+    match cluster.identify(&identity) {
+        Some(machine) if machine.name != issued_to => {
+            if cluster.machine(issued_to).is_some() {
+                let message = format!(
+                    "this boot token was issued to {issued_to}, and the hardware is {}'s",
+                    machine.name
+                );
+                return Err(ApiError::new(StatusCode::FORBIDDEN, message));
+            }
+            context.fleet.adopt(issued_to, &machine.name).await?;
+            Ok(machine.name.clone())
+        }
+        _ => Ok(issued_to.to_owned()),
+    }
+}
+
+fn judge(context: &Context, hello: &Hello, name: &str) -> Result<Decision, ApiError> {
+    let snapshot = context.fleet.snapshot();
+    let cluster = snapshot.cluster.as_ref().ok_or_else(ApiError::no_cluster)?;
+    let state = snapshot.machines.get(name);
+    let state = state.ok_or_else(|| ApiError::no_machine(name))?;
+    let inventory = &hello.inventory;
+    Ok(match cluster.machine(name) {
+        Some(machine) => decide(context, cluster, machine, state, inventory, &hello.agent),
+        None => decide::undeclared(inventory, &hello.boot_mac.to_string()),
+    })
+}
+
+/// `POST /agent/v1/config`: once a token, because it holds secrets.
+pub async fn config(
+    State(context): State<Context>,
+    Body(request): Body<ConfigRequest>,
+) -> Result<impl IntoResponse, ApiError> {
+    // Two requests at once must not both find that nothing was served yet.
+    let _gate = context.config_gate.lock().await;
+    let snapshot = context.fleet.snapshot();
+    let cluster = snapshot.cluster.clone().ok_or_else(ApiError::no_cluster)?;
+    let (name, state) = snapshot.by_token(&request.token).ok_or_else(refused_token)?;
+    let forbid = |message: &str| ApiError::new(StatusCode::FORBIDDEN, message);
+    if state.token.as_ref().is_some_and(|token| token.config_served) {
+        return Err(forbid(
+            "the configuration was served on this boot token already; boot the machine again",
+        ));
+    }
+    let installs = matches!(
+        state.phase,
+        Phase::Agent | Phase::Installing { .. } | Phase::Failed { .. }
+    );
+    if !installs {
+        return Err(forbid("this machine is not being installed"));
+    }
+    let machine = cluster.machine(name).cloned();
+    let machine = machine.ok_or_else(|| forbid("this machine is not declared"))?;
+    let path = context.options.config.clone();
+    let rendered =
+        tokio::task::spawn_blocking(move || render::render(&path, &cluster, &machine));
+    let rendered = rendered.await.map_err(anyhow::Error::from)?;
+    let rendered =
+        rendered.map_err(|cause| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, cause))?;
+    context.fleet.record(name, Event::ConfigServed).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], rendered.json))
+}
+
+/// `POST /agent/v1/report`
+pub async fn report(
+    State(context): State<Context>,
+    Body(report): Body<Report>,
+) -> Result<StatusCode, ApiError> {
+    let snapshot = context.fleet.snapshot();
+    let (name, _) = snapshot.by_token(&report.token).ok_or_else(refused_token)?;
+    let Report {
+        sequence, event, ..
+    } = report;
+    context.fleet.record(name, Event::Report { sequence, event }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /agent/v1/running`
+pub async fn running(
+    State(context): State<Context>,
+    Body(running): Body<Running>,
+) -> Result<StatusCode, ApiError> {
+    let snapshot = context.fleet.snapshot();
+    let state = snapshot.machines.get(&running.machine);
+    let key = state.and_then(|state| state.confirmation_key.as_deref());
+    if !key.is_some_and(|key| same_secret(key, &running.key)) {
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "this confirmation key is not the machine's"));
+    }
+    let event = Event::Running {
+        generation: running.generation,
+        boot_id: running.boot_id,
+    };
+    context.fleet.record(&running.machine, event).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn refused_token() -> ApiError {
+    ApiError::new(
+        StatusCode::FORBIDDEN,
+        "this boot token is not live; boot the machine again",
+    )
+}

@@ -1,0 +1,76 @@
+//! The route table, and what every route shares.
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{get, post};
+
+use crate::serve::Context;
+use crate::ui;
+
+mod agent;
+mod boot;
+mod decide;
+mod error;
+mod events;
+pub mod files;
+mod operator;
+mod request;
+#[cfg(test)]
+mod tests;
+pub mod views;
+
+pub use decide::decide;
+pub use error::ApiError;
+
+/// The largest body that is read: an inventory of a machine with hundreds of disks is far below.
+const BODY_LIMIT: usize = 1 << 20;
+
+/// Everything that is served by HTTP.
+pub fn router(context: Context) -> Router {
+    Router::new()
+        // Pages.
+        .route("/", get(ui::rack))
+        .route("/machines/{name}", get(ui::machine))
+        .route("/assets/{name}", get(ui::asset))
+        // iPXE.
+        .route("/boot.ipxe", get(boot::first_script))
+        .route("/ipxe", get(boot::machine_script))
+        // Files, with ranges.
+        .nest_service("/boot", files::boot(&context))
+        .nest_service("/modules", files::modules(&context))
+        .nest_service("/images", files::images(&context))
+        // The agent and the installed system.
+        .route("/agent/v1/time", get(agent::time))
+        .route("/agent/v1/hello", post(agent::hello))
+        .route("/agent/v1/config", post(agent::config))
+        .route("/agent/v1/report", post(agent::report))
+        .route("/agent/v1/running", post(agent::running))
+        // The operator. Writes and the export need the token.
+        .route("/api/v1/status", get(operator::status))
+        .route("/api/v1/machines", get(operator::machines))
+        .route("/api/v1/machines/{name}", get(operator::machine))
+        .route("/api/v1/machines/{name}/plan", get(operator::plan))
+        .route("/api/v1/machines/{name}/grants", post(operator::grant))
+        .route("/api/v1/machines/{name}/reinstall", post(operator::reinstall))
+        .route("/api/v1/events", get(events::stream))
+        .route("/api/v1/export", get(operator::export))
+        .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "there is nothing here") })
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn(harden))
+        .with_state(context)
+}
+
+/// What browsers are told about every answer: only our own scripts and styles, in no frame.
+async fn harden(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let policy = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
+                  img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}

@@ -1,0 +1,177 @@
+//! What the operator asks. See `hardway_model::view`.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use hardway_model::cluster::{Cluster, Machine};
+use hardway_model::inventory::Inventory;
+use hardway_model::lifecycle::{Event, MachineState};
+use hardway_model::plan::{Decision, Grant};
+use hardway_model::view::{GrantRequest, MachineDetail, MachineView};
+use serde_json::{Value, json};
+
+use super::request::{Body, Operator};
+use super::views::{self, StatusWithWarnings};
+use super::{ApiError, decide};
+use crate::clock;
+use crate::journal::Contents;
+use crate::serve::Context;
+
+/// `GET /api/v1/status`
+pub async fn status(State(context): State<Context>) -> Json<StatusWithWarnings> {
+    Json(views::status(&context))
+}
+
+/// `GET /api/v1/machines`
+pub async fn machines(State(context): State<Context>) -> Json<Vec<MachineView>> {
+    Json(views::rows(&context))
+}
+
+/// `GET /api/v1/machines/NAME`
+pub async fn machine(
+    State(context): State<Context>,
+    Path(name): Path<String>,
+) -> Result<Json<MachineDetail>, ApiError> {
+    views::detail(&context, &name).await.map(Json)
+}
+
+/// `GET /api/v1/machines/NAME/plan`: what would happen now, by the last inventory.
+pub async fn plan(
+    State(context): State<Context>,
+    Path(name): Path<String>,
+) -> Result<Json<Decision>, ApiError> {
+    let planned = tokio::task::spawn_blocking(move || {
+        let known = Known::of(&context, &name)?;
+        Ok::<_, ApiError>(known.decide(&context, &known.state))
+    });
+    planned.await.map_err(anyhow::Error::from)?.map(Json)
+}
+
+/// `POST /api/v1/machines/NAME/grants`
+pub async fn grant(
+    _: Operator,
+    State(context): State<Context>,
+    Path(name): Path<String>,
+    Body(request): Body<GrantRequest>,
+) -> Result<impl IntoResponse, ApiError> {
+    let judged = {
+        let (context, name) = (context.clone(), name.clone());
+        tokio::task::spawn_blocking(move || disk_to_grant(&context, &name, request.disk))
+    };
+    let grant = Grant {
+        disk: judged.await.map_err(anyhow::Error::from)??,
+        time: clock::now() / 1000,
+    };
+    let event = Event::GrantWipe {
+        grant: grant.clone(),
+    };
+    context.fleet.record(&name, event).await?;
+    Ok((StatusCode::CREATED, Json(grant)))
+}
+
+/// `POST /api/v1/machines/NAME/reinstall`
+pub async fn reinstall(
+    _: Operator,
+    State(context): State<Context>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    if context.fleet.snapshot().declared(&name).is_none() {
+        return Err(ApiError::no_machine(&name));
+    }
+    context.fleet.record(&name, Event::Reinstall).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// `GET /api/v1/export`: the whole durable state.
+pub async fn export(_: Operator, State(context): State<Context>) -> Result<Json<Value>, ApiError> {
+    let journal = context.fleet.journal().clone();
+    let read = tokio::task::spawn_blocking(move || journal.read());
+    let contents = read.await.map_err(anyhow::Error::from)??;
+    Ok(Json(exported(&contents)))
+}
+
+/// What the plan of a machine rests on.
+struct Known {
+    cluster: std::sync::Arc<Cluster>,
+    machine: Machine,
+    state: MachineState,
+    inventory: Inventory,
+}
+
+impl Known {
+    fn of(context: &Context, name: &str) -> Result<Self, ApiError> {
+        let snapshot = context.fleet.snapshot();
+        let cluster = snapshot.cluster.clone().ok_or_else(ApiError::no_cluster)?;
+        let machine = snapshot.declared(name).cloned();
+        let machine = machine.ok_or_else(|| ApiError::no_machine(name))?;
+        let state = snapshot.machines.get(name);
+        let state = state.ok_or_else(|| ApiError::no_machine(name))?;
+        let inventory = state.inventory.clone().ok_or_else(|| {
+            let message = format!("{name} has not shown its hardware yet; power it on");
+            ApiError::new(StatusCode::CONFLICT, message)
+        })?;
+        Ok(Self {
+            cluster,
+            machine,
+            state: MachineState::clone(state),
+            inventory,
+        })
+    }
+
+    fn decide(&self, context: &Context, state: &MachineState) -> Decision {
+        let version = env!("CARGO_PKG_VERSION");
+        decide(context, &self.cluster, &self.machine, state, &self.inventory, version)
+    }
+}
+
+/// The disk that is meant: the named one, if the machine has it; else the only one whose grant
+/// would let the planner install.
+fn disk_to_grant(context: &Context, name: &str, disk: Option<String>) -> Result<String, ApiError> {
+    let conflict = |message: String| Err(ApiError::new(StatusCode::CONFLICT, message));
+    let known = Known::of(context, name)?;
+    let disks: Vec<String> = known.inventory.disks.iter().map(|disk| disk.id()).collect();
+    if let Some(disk) = disk {
+        return match disks.contains(&disk) {
+            true => Ok(disk),
+            false => conflict(format!("{name} has no disk {disk}; it has {}", disks.join(", "))),
+        };
+    }
+    let helps = |disk: &&String| {
+        let mut state = known.state.clone();
+        state.grant = Some(Grant {
+            disk: String::clone(disk),
+            time: 0,
+        });
+        let decision = known.decide(context, &state);
+        matches!(decision, Decision::Install { spends_grant: true, .. })
+    };
+    let waiting: Vec<&String> = disks.iter().filter(helps).collect();
+    match waiting.as_slice() {
+        [disk] => Ok(String::clone(disk)),
+        [] => conflict(format!("no disk of {name} waits for a grant; it has {}", disks.join(", "))),
+        _ => {
+            let names: Vec<&str> = waiting.iter().map(|disk| disk.as_str()).collect();
+            conflict(format!("say which disk of {name}: {}", names.join(", ")))
+        }
+    }
+}
+
+fn exported(contents: &Contents) -> Value {
+    let value = |bytes: &Vec<u8>| serde_json::from_slice(bytes).unwrap_or(Value::Null);
+    let table = |rows: &std::collections::BTreeMap<String, Vec<u8>>| -> Value {
+        rows.iter().map(|(key, bytes)| (key.clone(), value(bytes))).collect()
+    };
+    let timelines: Value = contents
+        .timelines
+        .iter()
+        .map(|(name, lines)| (name.clone(), lines.values().map(value).collect()))
+        .collect();
+    json!({
+        "version": 1,
+        "machines": table(&contents.machines),
+        "timelines": timelines,
+        "leases": table(&contents.leases),
+        "meta": table(&contents.meta),
+    })
+}

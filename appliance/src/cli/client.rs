@@ -1,0 +1,82 @@
+//! Speaks to an appliance.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use hardway_model::messages::ErrorBody;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use ureq::http::Response;
+
+/// Time for one answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of an answer that are read: an export of a large fleet.
+const ANSWER: u64 = 1 << 30;
+
+/// Which appliance, and by what right.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Appliance {
+    /// The appliance's address
+    #[arg(long, env = "HARDWAY_URL", default_value = "http://127.0.0.1", global = true)]
+    url: String,
+    /// The operator's token, needed for writes; the appliance's console shows it
+    #[arg(long, env = "HARDWAY_TOKEN", hide_env_values = true, global = true)]
+    token: Option<String>,
+    /// Print the API's JSON instead of a table
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+impl Appliance {
+    /// Reads something.
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let request = agent().get(self.address(path));
+        let request = match &self.token {
+            Some(token) => request.header("Authorization", format!("Bearer {token}")),
+            None => request,
+        };
+        let text = self.text(request.call(), path)?;
+        serde_json::from_str(&text).with_context(|| format!("reading the answer to {path}"))
+    }
+
+    /// Asks for something to be done; the answer's text may be empty.
+    pub fn post(&self, path: &str, body: &impl Serialize) -> anyhow::Result<String> {
+        let token = self.token.as_ref();
+        let token = token.context("this needs the operator's token: --token or HARDWAY_TOKEN")?;
+        let body = serde_json::to_vec(body).context("encoding the request")?;
+        let request = agent()
+            .post(self.address(path))
+            .header("Authorization", format!("Bearer {token}"))
+            .header("Content-Type", "application/json");
+        self.text(request.send(&body[..]), path)
+    }
+
+    fn address(&self, path: &str) -> String {
+        format!("{}{path}", self.url.trim_end_matches('/'))
+    }
+
+    fn text(
+        &self,
+        answer: Result<Response<ureq::Body>, ureq::Error>,
+        path: &str,
+    ) -> anyhow::Result<String> {
+        let mut response = answer.with_context(|| format!("asking {}", self.address(path)))?;
+        let body = response.body_mut().with_config().limit(ANSWER);
+        let text = body.read_to_string().context("reading the answer")?;
+        if response.status().is_success() {
+            return Ok(text);
+        }
+        match serde_json::from_str::<ErrorBody>(&text) {
+            Ok(body) => anyhow::bail!("{}", body.error),
+            Err(_) => anyhow::bail!("{} answered {}", self.address(path), response.status()),
+        }
+    }
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .timeout_global(Some(TIMEOUT))
+        .http_status_as_error(false)
+        .build()
+        .into()
+}

@@ -1,0 +1,202 @@
+//! `hardway media compose`: a flashable disk from the appliance's image, a cluster.yaml, and the OS
+//! images that it names. It runs on the operator's computer, without root, and spawns mtools and
+//! mke2fs.
+
+mod disk;
+mod filesystems;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow, bail};
+use hardway_model::cluster::{Cluster, ImageSource};
+
+use crate::{configuration, images, render};
+use disk::Disk;
+
+/// The folder beside cluster.yaml for files that config parts take in whole.
+const LOCAL_FILES: &str = "files";
+
+/// What a disk is made from.
+#[derive(clap::Args)]
+pub struct Compose {
+    /// The appliance's image, as it is built or released; it is not changed
+    #[arg(long, value_name = "FILE")]
+    image: PathBuf,
+    /// The cluster's file; config parts are taken from beside it
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Where the OS images are, that the cluster's file names
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    images_dir: PathBuf,
+    /// The disk to write
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// Size of the disk in bytes; without it, what the images need and 256 MiB
+    #[arg(long, value_name = "BYTES")]
+    size: Option<u64>,
+    /// A file with the token that writes through the API need; without it, the appliance makes one
+    #[arg(long, value_name = "FILE")]
+    admin_token: Option<PathBuf>,
+    /// Do not compare the images with the SHA-256 in the cluster's file
+    #[arg(long)]
+    no_verify_images: bool,
+}
+
+/// Checks everything, then makes the disk. Nothing is left behind when it fails.
+pub fn run(arguments: &Compose) -> anyhow::Result<()> {
+    let cluster = check_configuration(&arguments.config)?;
+    let images = find_images(&cluster, &arguments.images_dir, !arguments.no_verify_images)?;
+    let folder = arguments.output.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let scratch = Scratch::new(folder.unwrap_or(Path::new(".")))?;
+    stage_configuration(arguments, &cluster, &scratch.join("config"))?;
+    stage_images(&images, &scratch.join("data/images"))?;
+
+    let unfinished = scratch.join("disk");
+    compose(arguments, &scratch, &unfinished)
+        .with_context(|| format!("composing {}", arguments.output.display()))?;
+    fs::rename(&unfinished, &arguments.output)
+        .with_context(|| format!("writing {}", arguments.output.display()))?;
+    println!(
+        "{}: cluster {}, {} machines, {} images",
+        arguments.output.display(),
+        cluster.name,
+        cluster.machines.len(),
+        images.len()
+    );
+    Ok(())
+}
+
+fn compose(arguments: &Compose, scratch: &Scratch, output: &Path) -> anyhow::Result<()> {
+    let content = filesystems::content(&scratch.join("data"))?;
+    let disk = Disk::copy(&arguments.image, output, arguments.size, content)?;
+    let config = scratch.join("config.fat");
+    filesystems::make_fat(&config, disk.config.length, &scratch.join("config"))?;
+    disk.write_config(&config)?;
+    filesystems::make_ext4(output, &disk.data, &scratch.join("data"))
+}
+
+fn check_configuration(file: &Path) -> anyhow::Result<Cluster> {
+    let cluster = configuration::read(file).map_err(|problems| anyhow!("{problems}"))?;
+    let mut problems: Vec<String> = Vec::new();
+    for machine in &cluster.machines {
+        if let Err(problem) = render::render(file, &cluster, machine)
+            && !problems.contains(&problem)
+        {
+            problems.push(problem);
+        }
+    }
+    if !problems.is_empty() {
+        bail!("{}", problems.join("\n"));
+    }
+    Ok(cluster)
+}
+
+/// An OS image, under the name that the cluster's file has for it.
+struct FoundImage {
+    name: String,
+    path: PathBuf,
+}
+
+fn find_images(cluster: &Cluster, folder: &Path, verify: bool) -> anyhow::Result<Vec<FoundImage>> {
+    let mut found: Vec<FoundImage> = Vec::new();
+    let mut problems = Vec::new();
+    for image in &cluster.images {
+        let ImageSource::File(file) = &image.source else { continue };
+        // Symbolic links are followed: the file itself has to be on the disk.
+        let Ok(path) = fs::canonicalize(folder.join(file)) else {
+            problems.push(format!("image {}: there is no {file} in {}", image.name, folder.display()));
+            continue;
+        };
+        if verify {
+            let sha256 = images::sha256(&path)?;
+            if sha256 != image.sha256 {
+                problems.push(images::mismatch(image, file, sha256));
+            }
+        }
+        if !found.iter().any(|known| known.name == *file) {
+            found.push(FoundImage { name: file.clone(), path });
+        }
+    }
+    if !problems.is_empty() {
+        bail!("{}", problems.join("\n"));
+    }
+    Ok(found)
+}
+
+/// What goes onto the CONFIG partition: cluster.yaml, the parts that it names, at the places where
+/// it names them, and the folder of local files.
+fn stage_configuration(arguments: &Compose, cluster: &Cluster, stage: &Path) -> anyhow::Result<()> {
+    let beside = arguments.config.parent().unwrap_or(Path::new(""));
+    copy(&arguments.config, &stage.join("cluster.yaml"))?;
+    for part in cluster.profiles.iter().flat_map(|profile| &profile.config) {
+        // Proves that the part stays within the folder.
+        configuration::read_part(&arguments.config, part)?;
+        copy(&beside.join(part), &stage.join(part))?;
+    }
+    let local = beside.join(LOCAL_FILES);
+    if local.is_dir() {
+        copy_folder(&local, &stage.join(LOCAL_FILES))?;
+    }
+    if let Some(token) = &arguments.admin_token {
+        copy(token, &stage.join("admin-token"))?;
+    }
+    Ok(())
+}
+
+fn stage_images(images: &[FoundImage], stage: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(stage).with_context(|| format!("making {}", stage.display()))?;
+    for image in images {
+        let to = stage.join(&image.name);
+        // A hard link costs nothing, where the filesystem is the same and the kernel allows it.
+        if fs::hard_link(&image.path, &to).is_err() {
+            copy(&image.path, &to)?;
+        }
+    }
+    Ok(())
+}
+
+fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("making {}", to.display()))?;
+    for entry in fs::read_dir(from).with_context(|| format!("listing {}", from.display()))? {
+        let path = entry.with_context(|| format!("listing {}", from.display()))?.path();
+        let target = to.join(path.file_name().unwrap_or_default());
+        if path.is_dir() { copy_folder(&path, &target)? } else { copy(&path, &target)? }
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    }
+    fs::copy(from, to).with_context(|| format!("copying {}", from.display()))?;
+    Ok(())
+}
+
+/// A folder beside the output, so that files can be linked into it and out of it; it may hold the
+/// token, and goes when this ends.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(folder: &Path) -> anyhow::Result<Self> {
+        let path = folder.join(format!(".hardway-compose-{}", std::process::id()));
+        fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("removing {}: {error}", self.0.display());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

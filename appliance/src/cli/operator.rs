@@ -1,0 +1,249 @@
+//! Looks at machines and acts on them, over the API.
+
+use hardway_model::plan::{Decision, Grant, Step};
+use hardway_model::quantity::ByteSize;
+use hardway_model::view::{GrantRequest, MachineDetail, MachineView};
+use serde_json::Value;
+
+use super::client::Appliance;
+use crate::clock;
+use crate::ui::rows::{self, Disk, Hold, Line, Row};
+
+/// A machine of an appliance.
+#[derive(clap::Args)]
+pub struct MachineName {
+    /// Its name in cluster.yaml, or the hyphenated MAC of an undeclared machine
+    name: String,
+    #[command(flatten)]
+    appliance: Appliance,
+}
+
+/// Looking at machines.
+#[derive(clap::Subcommand)]
+pub enum MachineCommand {
+    /// Every machine in a table
+    List(Appliance),
+    /// One machine with its hardware and timeline
+    Show(MachineName),
+}
+
+/// Permissions.
+#[derive(clap::Subcommand)]
+pub enum GrantCommand {
+    /// Let one disk that holds something be written, once
+    Wipe {
+        #[command(flatten)]
+        machine: MachineName,
+        /// The disk's id, where several disks could be meant
+        #[arg(long)]
+        disk: Option<String>,
+    },
+}
+
+/// `hardway machine …`
+pub fn machine(command: &MachineCommand) -> anyhow::Result<()> {
+    match command {
+        MachineCommand::List(appliance) if appliance.json => print_json(appliance, "/api/v1/machines"),
+        MachineCommand::List(appliance) => {
+            let machines: Vec<MachineView> = appliance.get("/api/v1/machines")?;
+            print_table(&table(machines));
+            Ok(())
+        }
+        MachineCommand::Show(machine) if machine.appliance.json => {
+            print_json(&machine.appliance, &machine.path(""))
+        }
+        MachineCommand::Show(machine) => {
+            let detail: MachineDetail = machine.appliance.get(&machine.path(""))?;
+            show(detail);
+            Ok(())
+        }
+    }
+}
+
+/// `hardway plan NAME`
+pub fn plan(machine: &MachineName) -> anyhow::Result<()> {
+    if machine.appliance.json {
+        return print_json(&machine.appliance, &machine.path("/plan"));
+    }
+    let decision: Decision = machine.appliance.get(&machine.path("/plan"))?;
+    match decision {
+        Decision::Install { plan, spends_grant } => {
+            println!("{} would be installed as generation {}:", plan.machine, plan.generation);
+            print_steps(&plan.steps);
+            if spends_grant {
+                println!("This would spend the machine's grant.");
+            }
+        }
+        Decision::AlreadyInstalled { plan, receipt } => {
+            println!(
+                "{} holds generation {} on disk {} already; nothing would be written:",
+                plan.machine, receipt.generation, receipt.disk
+            );
+            print_steps(&plan.steps);
+        }
+        Decision::Refuse { refusal } => {
+            println!("Nothing would be written: {}\n{}", refusal.cause, refusal.remedy);
+        }
+    }
+    Ok(())
+}
+
+/// `hardway grant wipe NAME`
+pub fn grant(command: &GrantCommand) -> anyhow::Result<()> {
+    let GrantCommand::Wipe { machine, disk } = command;
+    let request = GrantRequest { disk: disk.clone() };
+    let answer = machine.appliance.post(&machine.path("/grants"), &request)?;
+    let grant: Grant = serde_json::from_str(&answer)?;
+    println!("disk {} of {} may be written once", grant.disk, machine.name);
+    Ok(())
+}
+
+/// `hardway reinstall NAME`
+pub fn reinstall(machine: &MachineName) -> anyhow::Result<()> {
+    machine.appliance.post(&machine.path("/reinstall"), &Value::Null)?;
+    println!("{} is to be installed again at its next network boot", machine.name);
+    Ok(())
+}
+
+/// `hardway export`
+pub fn export(appliance: &Appliance) -> anyhow::Result<()> {
+    print_json(appliance, "/api/v1/export")
+}
+
+impl MachineName {
+    fn path(&self, rest: &str) -> String {
+        format!("/api/v1/machines/{}{rest}", escaped(&self.name))
+    }
+}
+
+/// Percent-encodes what could change a path (RFC 3986, section 2.3: unreserved characters stay).
+fn escaped(segment: &str) -> String {
+    segment
+        .bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+fn print_json(appliance: &Appliance, path: &str) -> anyhow::Result<()> {
+    let value: Value = appliance.get(path)?;
+    println!("{}", serde_json::to_string_pretty(&value)?);
+    Ok(())
+}
+
+fn table(machines: Vec<MachineView>) -> Vec<Vec<String>> {
+    let heading = ["NAME", "PROFILE", "STATE", "PROGRESS", "GENERATION", "ADDRESS", "CHECKS", "LAST SEEN"];
+    let mut lines = vec![heading.map(str::to_owned).to_vec()];
+    for machine in machines {
+        let row = Row::new(machine, clock::now());
+        let passed = row.checks.iter().filter(|check| check.ok).count();
+        let checks = match row.checks.len() {
+            0 => String::new(),
+            count => format!("{passed}/{count}"),
+        };
+        let bytes = row.bar.map_or(row.bytes, |bar| bar.words);
+        let progress = format!("{} {bytes}", row.step).trim().to_owned();
+        let state = row.phase.to_owned();
+        lines.push(vec![
+            row.name, row.profile, state, progress, row.generation, row.address, checks, row.last_seen,
+        ]);
+    }
+    lines
+}
+
+/// Columns as wide as their widest cell, two spaces apart.
+fn print_table(lines: &[Vec<String>]) {
+    for line in aligned(lines) {
+        println!("{line}");
+    }
+}
+
+fn aligned(lines: &[Vec<String>]) -> Vec<String> {
+    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = lines.iter().filter_map(|line| line.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    lines
+        .iter()
+        .map(|line| {
+            let cells = line.iter().zip(&widths);
+            let cells: Vec<String> = cells.map(|(cell, width)| format!("{cell:width$}")).collect();
+            cells.join("  ").trim_end().to_owned()
+        })
+        .collect()
+}
+
+fn show(detail: MachineDetail) {
+    let mut lines = vec![
+        vec!["State".into(), detail.machine.phase.name().to_owned()],
+        vec!["Profile".into(), detail.machine.profile.clone().unwrap_or_default()],
+    ];
+    let facts = rows::facts(&detail).into_iter();
+    lines.extend(facts.map(|(name, value)| vec![name.to_owned(), value]));
+    println!("{}", detail.machine.name);
+    print_table(&lines);
+    if let Some(hold) = Hold::of(&detail.machine.phase) {
+        println!("\n{}: {}\n{}", hold.title, hold.cause, hold.remedy);
+    }
+    let disks = detail.inventory.iter().flat_map(|found| &found.disks).map(Disk::new);
+    let disks: Vec<Vec<String>> = disks
+        .map(|disk| vec![disk.path, disk.size, disk.id, disk.kind, disk.content])
+        .collect();
+    if !disks.is_empty() {
+        println!("\nDisks");
+        print_table(&disks);
+    }
+    println!("\nTimeline");
+    for line in detail.timeline.iter().map(Line::new) {
+        println!("{}  {:7}  {}", line.time, line.severity, line.text);
+    }
+}
+
+fn print_steps(steps: &[Step]) {
+    for (index, step) in steps.iter().enumerate() {
+        println!("  {}. {}", index + 1, describe(step));
+    }
+}
+
+fn describe(step: &Step) -> String {
+    match step {
+        Step::ClaimDisk { disk, .. } => {
+            format!("claim {} ({}, {})", disk.path, disk.id, ByteSize(disk.size))
+        }
+        Step::WriteImage { url, sha256, .. } => format!("write {url} (SHA-256 {sha256})"),
+        Step::GrowPartitionTable => "let the last partition fill the disk".into(),
+        Step::GrowFilesystem => "let its filesystem fill the partition".into(),
+        Step::ApplyConfig { .. } => "apply the configuration".into(),
+        Step::InstallConfirmation => "leave what confirms that the system runs".into(),
+        Step::CommitDisk { .. } => "make the disk bootable".into(),
+        Step::HandOver { disk, how } => {
+            let how = format!("{how:?}").to_lowercase();
+            format!("pass control to the system on {} by {how}", disk.path)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let lines = [["NAME", "STATE"], ["node1", "running"]];
+        let lines: Vec<Vec<String>> = lines.map(|line| line.map(str::to_owned).to_vec()).to_vec();
+        assert_eq!(aligned(&lines), ["NAME   STATE", "node1  running"]);
+    }
+
+    #[test]
+    fn names_stay_one_path_segment() {
+        let machine = "../export?x=1";
+        assert_eq!(escaped(machine), "..%2Fexport%3Fx%3D1");
+        assert_eq!(escaped("52-54-00-00-00-01"), "52-54-00-00-00-01");
+    }
+}

@@ -1,0 +1,124 @@
+//! Pages: the rack table and one machine's story. They work without scripts, and live with one.
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+
+use crate::api::{ApiError, views};
+use crate::serve::Context;
+use crate::clock;
+
+pub mod rows;
+#[cfg(test)]
+mod tests;
+
+use rows::{Disk, Hold, Line, Nic, Row};
+
+/// What stands on every page.
+struct Top {
+    cluster: String,
+    version: String,
+    addresses: String,
+    problems: Vec<String>,
+    warnings: Vec<String>,
+    serving: bool,
+    declared: usize,
+    running: usize,
+    ready: usize,
+}
+
+#[derive(Template)]
+#[template(path = "rack.html")]
+struct RackPage {
+    top: Top,
+    rows: Vec<Row>,
+}
+
+#[derive(Template)]
+#[template(path = "machine.html")]
+struct MachinePage {
+    top: Top,
+    row: Row,
+    hold: Option<Hold>,
+    macs: String,
+    facts: Vec<(&'static str, String)>,
+    disks: Vec<Disk>,
+    nics: Vec<Nic>,
+    timeline: Vec<Line>,
+}
+
+#[derive(Template)]
+#[template(path = "missing.html")]
+struct MissingPage {
+    top: Top,
+    name: String,
+}
+
+/// `GET /`
+pub async fn rack(State(context): State<Context>) -> Result<Response, ApiError> {
+    let now = clock::now();
+    let rows = views::rows(&context);
+    let page = RackPage {
+        top: top(&context),
+        rows: rows.into_iter().map(|view| Row::new(view, now)).collect(),
+    };
+    html(StatusCode::OK, &page)
+}
+
+/// `GET /machines/NAME`
+pub async fn machine(
+    State(context): State<Context>,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
+    let top = top(&context);
+    if !context.fleet.snapshot().machines.contains_key(&name) {
+        return html(StatusCode::NOT_FOUND, &MissingPage { top, name });
+    }
+    let detail = views::detail(&context, &name).await?;
+    let inventory = detail.inventory.as_ref();
+    let macs: Vec<String> = detail.machine.macs.iter().map(ToString::to_string).collect();
+    let page = MachinePage {
+        top,
+        hold: Hold::of(&detail.machine.phase),
+        macs: macs.join(", "),
+        facts: rows::facts(&detail),
+        disks: inventory.map(|found| found.disks.iter().map(Disk::new).collect()).unwrap_or_default(),
+        nics: inventory.map(|found| found.nics.iter().map(Nic::new).collect()).unwrap_or_default(),
+        timeline: detail.timeline.iter().rev().map(Line::new).collect(),
+        row: Row::new(detail.machine, clock::now()),
+    };
+    html(StatusCode::OK, &page)
+}
+
+/// `GET /assets/NAME`
+pub async fn asset(Path(name): Path<String>) -> Result<impl IntoResponse, ApiError> {
+    let (kind, content) = match name.as_str() {
+        "style.css" => ("text/css; charset=utf-8", include_str!("assets/style.css")),
+        "live.js" => ("text/javascript; charset=utf-8", include_str!("assets/live.js")),
+        _ => return Err(ApiError::new(StatusCode::NOT_FOUND, format!("there is no {name}"))),
+    };
+    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")];
+    Ok((headers, content))
+}
+
+fn top(context: &Context) -> Top {
+    let views::StatusWithWarnings { status, warnings } = views::status(context);
+    let addresses: Vec<String> = status.addresses.iter().map(ToString::to_string).collect();
+    Top {
+        serving: status.cluster.is_some(),
+        cluster: status.cluster.unwrap_or_else(|| "no cluster".into()),
+        version: status.version,
+        addresses: addresses.join(", "),
+        problems: status.problems,
+        warnings,
+        declared: status.declared,
+        running: status.running,
+        ready: status.ready,
+    }
+}
+
+fn html(status: StatusCode, page: &impl Template) -> Result<Response, ApiError> {
+    let text = page.render().map_err(anyhow::Error::from)?;
+    Ok((status, [(header::CACHE_CONTROL, "no-store")], Html(text)).into_response())
+}

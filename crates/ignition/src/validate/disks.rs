@@ -1,0 +1,171 @@
+//! Disks, partitions, RAID arrays and filesystems.
+
+use super::{Problems, check_path, is_given};
+use crate::config::{Disk, Filesystem, Partition, Raid, Storage};
+
+pub(super) fn check(storage: &Storage, problems: &mut Problems) {
+    for (index, disk) in storage.disks.iter().enumerate() {
+        check_disk(disk, &format!("$.storage.disks.{index}"), problems);
+    }
+    for (index, raid) in storage.raid.iter().enumerate() {
+        check_raid(raid, &format!("$.storage.raid.{index}"), problems);
+    }
+    for (index, filesystem) in storage.filesystems.iter().enumerate() {
+        let at = format!("$.storage.filesystems.{index}");
+        check_filesystem(filesystem, &at, problems);
+        warn_of_disk(filesystem, &storage.disks, &at, problems);
+    }
+}
+
+fn check_disk(disk: &Disk, at: &str, problems: &mut Problems) {
+    check_path(&disk.device, &format!("{at}.device"), problems);
+    let partitions = &disk.partitions;
+    for (index, partition) in partitions.iter().enumerate() {
+        check_partition(partition, &format!("{at}.partitions.{index}"), problems);
+    }
+    let at = format!("{at}.partitions");
+    let taken = |index: usize, same: &dyn Fn(&Partition) -> bool| partitions[..index].iter().any(same);
+    for (index, partition) in partitions.iter().enumerate() {
+        let label = partition.label.as_deref().filter(|label| !label.is_empty());
+        if label.is_some() && taken(index, &|other| other.label.as_deref() == label) {
+            problems.error(&at, format!("label `{}` is given to two partitions", label.unwrap_or_default()));
+        }
+        if taken(index, &|other| overlap(partition, other)) {
+            problems.error(&at, format!("partition {} overlaps another one", describe(partition)));
+        }
+    }
+    let removes = partitions.iter().any(|partition| partition.should_exist == Some(false));
+    let is_zero = |value: Option<i64>| value == Some(0);
+    if removes && partitions.iter().any(|p| p.number == 0 || is_zero(p.start_mib) || is_zero(p.size_mib)) {
+        problems.error(
+            &at,
+            "partitions of number, start or size 0 do not go with partitions that shall not exist",
+        );
+    }
+}
+
+fn check_partition(partition: &Partition, at: &str, problems: &mut Problems) {
+    let describes = is_given(&partition.label)
+        || is_given(&partition.type_guid)
+        || is_given(&partition.guid)
+        || partition.start_mib.is_some()
+        || partition.size_mib.is_some();
+    if partition.should_exist == Some(false) && describes {
+        problems.error(at, "a partition that shall not exist takes nothing but a number");
+    }
+    if partition.number == 0 && partition.label.is_none() {
+        problems.error(at, "a partition needs a number of 1 or more, or a label");
+    }
+    if let Some(label) = &partition.label {
+        // Counted in bytes, as the real program does.
+        if label.len() > 36 {
+            problems.error(format!("{at}.label"), "a partition's label has at most 36 characters");
+        }
+        if label.contains(':') {
+            problems.error(format!("{at}.label"), "a partition's label cannot hold a colon");
+        }
+    }
+    for (key, guid) in [("guid", &partition.guid), ("typeGuid", &partition.type_guid)] {
+        if guid.as_deref().is_some_and(|guid| !guid.is_empty() && !is_guid(guid)) {
+            let message = "not of the form 01234567-89AB-CDEF-EDCB-A98765432101";
+            problems.error(format!("{at}.{key}"), message);
+        }
+    }
+}
+
+fn is_guid(text: &str) -> bool {
+    let lengths = text.split('-').map(str::len);
+    lengths.eq([8, 4, 4, 4, 12]) && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
+}
+
+/// Whether both say where they lie and these places meet. Without an explicit place there is nothing
+/// to compare.
+fn overlap(one: &Partition, other: &Partition) -> bool {
+    let extent = |partition: &Partition| match (partition.start_mib, partition.size_mib) {
+        (Some(start), Some(size)) if start > 0 && size > 0 => Some((start, start.saturating_add(size))),
+        _ => None,
+    };
+    match (extent(one), extent(other)) {
+        (Some((start, end)), Some((other_start, other_end))) => start < other_end && other_start < end,
+        _ => false,
+    }
+}
+
+fn describe(partition: &Partition) -> String {
+    match (&partition.label, partition.number) {
+        (_, number) if number != 0 => number.to_string(),
+        (Some(label), _) => format!("`{label}`"),
+        (None, _) => "without number".to_owned(),
+    }
+}
+
+fn check_raid(raid: &Raid, at: &str, problems: &mut Problems) {
+    let level = raid.level.as_deref().unwrap_or_default();
+    match level {
+        "" => problems.error(format!("{at}.level"), "a RAID level is required"),
+        "linear" | "raid0" | "0" | "stripe" => {
+            if raid.spares.is_some_and(|spares| spares != 0) {
+                problems.error(format!("{at}.level"), "linear and raid0 arrays take no spares");
+            }
+        }
+        "raid1" | "1" | "mirror" | "raid4" | "4" | "raid5" | "5" | "raid6" | "6" | "raid10" | "10" => {}
+        _ => problems.error(format!("{at}.level"), format!("unknown RAID level `{level}`")),
+    }
+    if raid.devices.is_empty() {
+        problems.error(format!("{at}.devices"), "an array needs devices");
+    }
+    for (index, device) in raid.devices.iter().enumerate() {
+        check_path(device, &format!("{at}.devices.{index}"), problems);
+    }
+}
+
+fn check_filesystem(filesystem: &Filesystem, at: &str, problems: &mut Problems) {
+    check_path(&filesystem.device, &format!("{at}.device"), problems);
+    if let Some(path) = filesystem.path.as_deref().filter(|path| !path.is_empty()) {
+        check_path(path, &format!("{at}.path"), problems);
+    }
+    let format = filesystem.format.as_deref().unwrap_or_default();
+    match format {
+        "ext4" | "btrfs" | "xfs" | "vfat" | "swap" => {}
+        "none" if problems.minor >= 3 => {}
+        "" => {
+            let says_more = is_given(&filesystem.path)
+                || is_given(&filesystem.label)
+                || is_given(&filesystem.uuid)
+                || filesystem.wipe_filesystem == Some(true)
+                || !filesystem.options.is_empty()
+                || !filesystem.mount_options.is_empty();
+            if says_more {
+                problems.error(format!("{at}.format"), "a filesystem that is described needs a format");
+            }
+        }
+        _ => problems.error(format!("{at}.format"), format!("unknown filesystem format `{format}`")),
+    }
+    check_label(filesystem, format, at, problems);
+}
+
+fn check_label(filesystem: &Filesystem, format: &str, at: &str, problems: &mut Problems) {
+    let Some(label) = filesystem.label.as_deref().filter(|label| !label.is_empty()) else { return };
+    let longest = match format {
+        "ext4" => 16,
+        "btrfs" => 256,
+        "xfs" => 12,
+        "vfat" => 11,
+        "swap" => 15,
+        _ => return,
+    };
+    if label.len() > longest {
+        let message = format!("a label of {format} has at most {longest} characters");
+        problems.error(format!("{at}.label"), message);
+    }
+}
+
+/// A filesystem on a whole disk that is also partitioned or wiped.
+fn warn_of_disk(filesystem: &Filesystem, disks: &[Disk], at: &str, problems: &mut Problems) {
+    let Some(disk) = disks.iter().find(|disk| disk.device == filesystem.device) else { return };
+    if !disk.partitions.is_empty() {
+        problems.warning(format!("{at}.device"), "the filesystem overwrites the disk's partitions");
+    } else if disk.wipe_table == Some(true) {
+        problems.warning(format!("{at}.device"), "the disk's table is wiped, and the filesystem with it");
+    }
+}

@@ -1,0 +1,211 @@
+//! The declared machines: known by something, unique in everything.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use super::network::is_inside;
+use super::{is_host_name, profiles};
+use crate::cluster::diagnostics::Problems;
+use crate::cluster::raw::read::Located;
+use crate::cluster::raw::values::Address;
+use crate::cluster::raw::{RawBmc, RawCluster, RawMachine, RawMatch};
+use crate::cluster::{Bmc, DhcpMode, Machine, Match, Network};
+use crate::identity::MacAddress;
+
+pub(super) fn machines(
+    file: &RawCluster,
+    network: Option<&Network>,
+    problems: &mut Problems<'_>,
+) -> Vec<Machine> {
+    let mut machines = Vec::new();
+    let mut taken = Taken::default();
+    for raw in file.machines.value().into_iter().flatten() {
+        machines.extend(machine(raw, file, network, &mut taken, problems));
+    }
+    machines
+}
+
+fn machine(
+    raw: &Located<RawMachine>,
+    file: &RawCluster,
+    network: Option<&Network>,
+    taken: &mut Taken,
+    problems: &mut Problems<'_>,
+) -> Option<Machine> {
+    let machine = &raw.value;
+    let name = machine.name.required("name", "node1", raw, problems);
+    let name = name.filter(|name| is_machine_name(name, problems));
+    if let Some(name) = name {
+        taken.name.claim(&name.value, name, &name.value, problems);
+    }
+    let owner = match name {
+        Some(name) => name.value.clone(),
+        None => raw.path.clone(),
+    };
+    let example = "{mac: \"52:54:00:00:00:01\"}";
+    let matches = machine
+        .r#match
+        .required("match", example, raw, problems)
+        .map(|matches| recognised_by(matches, &owner, taken, problems));
+    let profile = machine.profile.required("profile", "NAME", raw, problems);
+    let profile = profile.filter(|profile| profiles::is_profile(profile, file, problems));
+    let address = machine.address.given();
+    match (address, network) {
+        (Some(address), Some(network)) => {
+            check_address(address, &owner, network, taken, problems);
+        }
+        (None, Some(network)) if machine.address.is_absent() => {
+            check_absent_address(raw, &owner, network, problems);
+        }
+        _ => {}
+    }
+    Some(Machine {
+        bmc: machine.bmc.given().and_then(|raw| bmc(raw, problems)),
+        name: name?.value.clone(),
+        matches: matches?,
+        profile: profile?.value.clone(),
+        address: address.map(|address| address.value.0),
+        vars: machine.vars.value().cloned().unwrap_or_default(),
+    })
+}
+
+fn is_machine_name(name: &Located<String>, problems: &mut Problems<'_>) -> bool {
+    if name.value.len() == 17 && name.value.parse::<MacAddress>().is_ok() {
+        let message = format!("`{}` is what an undeclared machine would be called", name.value);
+        name.complain(problems, message, "give it a name that is no MAC address");
+        return false;
+    }
+    is_host_name(name, problems)
+}
+
+fn recognised_by(
+    raw: &Located<RawMatch>,
+    owner: &str,
+    taken: &mut Taken,
+    problems: &mut Problems<'_>,
+) -> Match {
+    let Located { value: file, .. } = raw;
+    let macs = file.mac.value().map_or(&[][..], |macs| &macs.0);
+    for mac in macs {
+        taken.mac.claim(&mac.value.0, mac, owner, problems);
+    }
+    if let Some(serial) = file.serial.given() {
+        taken.serial.claim(&serial.value, serial, owner, problems);
+    }
+    let uuid = file.uuid.given().and_then(|uuid| {
+        let lower = uuid.value.to_lowercase();
+        if !is_uuid(&lower) {
+            let message = format!("`{}` tells no machine from another", uuid.value);
+            let help = "write 32 hexadecimal digits as 8-4-4-4-12, not all 0 and not all f";
+            uuid.complain(problems, message, help);
+            return None;
+        }
+        taken.uuid.claim(&lower, uuid, owner, problems);
+        Some(lower)
+    });
+    if macs.is_empty() && file.mac.is_absent() && file.serial.is_absent() && file.uuid.is_absent() {
+        let message = format!("nothing tells which machine is `{owner}`");
+        raw.complain(problems, message, "give `mac`, `serial` or `uuid`");
+    }
+    Match {
+        macs: macs.iter().map(|mac| mac.value.0).collect(),
+        serial: file.serial.value().cloned(),
+        uuid,
+    }
+}
+
+fn is_uuid(text: &str) -> bool {
+    let is_form = text.len() == 36
+        && text.char_indices().all(|(index, c)| match index {
+            8 | 13 | 18 | 23 => c == '-',
+            _ => c.is_ascii_hexdigit(),
+        });
+    let is_only = |digit: char| text.chars().all(|c| c == digit || c == '-');
+    is_form && !is_only('0') && !is_only('f')
+}
+
+fn check_address(
+    located: &Located<Address>,
+    owner: &str,
+    network: &Network,
+    taken: &mut Taken,
+    problems: &mut Problems<'_>,
+) {
+    let Address(address) = located.value;
+    if !is_inside(located, network, problems) {
+        return;
+    }
+    taken.address.claim(&address, located, owner, problems);
+    if address == network.address {
+        let message = format!("address {address} is the appliance's own");
+        located.complain(problems, message, "choose another one");
+    } else if network.gateway == Some(address) {
+        let message = format!("address {address} is the gateway's");
+        located.complain(problems, message, "choose another one");
+    } else if network.pool_contains(address) {
+        let message = format!("address {address} lies in the pool for undeclared machines");
+        located.complain(problems, message, "choose one outside `network.dhcp.pool`");
+    }
+}
+
+/// A server that has neither a reserved address nor a pool has nothing to offer.
+fn check_absent_address(
+    raw: &Located<RawMachine>,
+    owner: &str,
+    network: &Network,
+    problems: &mut Problems<'_>,
+) {
+    if network.dhcp == DhcpMode::Server && network.pool.is_none() {
+        let message = format!("there is no address for `{owner}`");
+        let help = "give it an `address`, or the network a `dhcp.pool`";
+        raw.complain(problems, message, help);
+    }
+}
+
+fn bmc(raw: &Located<RawBmc>, problems: &mut Problems<'_>) -> Option<Bmc> {
+    let bmc = &raw.value;
+    let address = bmc.address.required("address", "10.77.1.11", raw, problems);
+    let kind = bmc.kind.required("kind", "redfish", raw, problems);
+    Some(Bmc {
+        address: address?.value.0,
+        kind: kind?.value.clone(),
+        credentials: bmc.credentials.value().cloned(),
+    })
+}
+
+/// What no two machines may share.
+#[derive(Default)]
+struct Taken {
+    name: Claims<String>,
+    mac: Claims<MacAddress>,
+    serial: Claims<String>,
+    uuid: Claims<String>,
+    address: Claims<Ipv4Addr>,
+}
+
+/// Who has what, and on which line it says so.
+struct Claims<T>(BTreeMap<T, (String, usize)>);
+
+impl<T> Default for Claims<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<T: Ord + Clone + std::fmt::Display> Claims<T> {
+    fn claim<V>(
+        &mut self,
+        value: &T,
+        located: &Located<V>,
+        owner: &str,
+        problems: &mut Problems<'_>,
+    ) {
+        if let Some((first, line)) = self.0.get(value) {
+            let message = format!("`{value}` is used twice");
+            let help = format!("machine `{first}` has it on line {line}");
+            return located.complain(problems, message, help);
+        }
+        let claim = (owner.to_owned(), located.place.line);
+        self.0.insert(value.clone(), claim);
+    }
+}

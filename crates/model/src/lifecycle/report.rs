@@ -1,0 +1,101 @@
+//! What the agent's reports change.
+
+use super::step::Transition;
+use super::{Phase, Severity};
+use crate::messages::AgentEvent;
+use crate::quantity::{ByteSize, Elapsed};
+use crate::receipt::Receipt;
+
+/// The step that first writes to the disk.
+const FIRST_WRITE: &str = "claim-disk";
+/// The step after the last write.
+const HAND_OVER: &str = "hand-over";
+/// The step that fetches the image.
+const IMAGE: &str = "write-image";
+
+/// Applies one report. Its sequence number tells a repeated or overtaken one, which is ignored, but
+/// for the one whose content tells for itself whether it is news: the receipt of a complete disk.
+pub(super) fn apply(transition: &mut Transition, sequence: u64, event: AgentEvent) {
+    let is_new = match &mut transition.state.token {
+        Some(token) if sequence > token.last_sequence => {
+            token.last_sequence = sequence;
+            true
+        }
+        _ => false,
+    };
+    match event {
+        AgentEvent::Installed { receipt } => installed(transition, receipt),
+        _ if !is_new => {}
+        AgentEvent::StepStarted { step } => started(transition, step),
+        AgentEvent::Progress { step, done, total } => progress(transition, step, done, total),
+        AgentEvent::StepFinished { summary, .. } => transition.tell(Severity::Info, summary),
+        // The appliance's log keeps the agent's lines; the timeline is for what matters.
+        AgentEvent::Log { .. } => {}
+        AgentEvent::Failed { step, cause } => {
+            transition.tell(Severity::Error, format!("{step} failed: {cause}"));
+            transition.state.phase = Phase::Failed { step, cause };
+        }
+        AgentEvent::HandingOver { how, fallback } => match fallback {
+            None => transition.tell(Severity::Info, format!("handing over by {how}")),
+            Some(reason) => transition.tell(
+                Severity::Warning,
+                format!("handing over by {how}, because {reason}"),
+            ),
+        },
+    }
+}
+
+fn started(transition: &mut Transition, step: String) {
+    if step == FIRST_WRITE {
+        let state = &mut transition.state;
+        state.installs_begun += 1;
+        let planned = state.planned.as_ref();
+        if planned.is_some_and(|planned| planned.spends_grant) {
+            state.grant = None;
+        }
+        let disk = planned.map_or(String::new(), |planned| {
+            format!(" of generation {} on disk {}", planned.receipt.generation, planned.receipt.disk)
+        });
+        transition.tell(Severity::Info, format!("installation{disk} begins"));
+    }
+    if step != HAND_OVER {
+        transition.state.phase = Phase::Installing {
+            step,
+            done: 0,
+            total: None,
+        };
+    }
+}
+
+fn progress(transition: &mut Transition, step: String, done: u64, total: Option<u64>) {
+    if step == IMAGE {
+        transition.state.figures.fetched_image = done;
+    }
+    if matches!(
+        transition.state.phase,
+        Phase::Agent | Phase::Installing { .. }
+    ) {
+        transition.state.phase = Phase::Installing { step, done, total };
+    }
+}
+
+fn installed(transition: &mut Transition, receipt: Receipt) {
+    let generation = receipt.generation;
+    if !transition.record_installed(receipt) {
+        return;
+    }
+    let figures = &mut transition.state.figures;
+    figures.installed = Some(transition.now);
+    let took = figures.agent_started.map_or(String::new(), |start| {
+        format!(" in {}", Elapsed(transition.now.saturating_sub(start)))
+    });
+    let text = format!(
+        "installed generation {generation} from an image of {}{took}{}",
+        ByteSize(figures.fetched_image),
+        transition.since_power_on()
+    );
+    transition.tell(Severity::Info, text);
+    if transition.state.phase != Phase::Running {
+        transition.state.phase = Phase::Installed;
+    }
+}

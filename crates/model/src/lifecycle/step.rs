@@ -1,0 +1,331 @@
+//! The transitions.
+
+use super::report;
+use super::{
+    BootToken, Effect, Event, Figures, MachineState, Phase, PlannedInstallation, Severity,
+    TimelineEntry, Timestamp,
+};
+use crate::inventory::Inventory;
+use crate::plan::{Decision, Plan, Refusal, Step};
+use crate::quantity::{ByteSize, Elapsed};
+use crate::receipt::{Receipt, Stage};
+
+/// A state on its way to the next one, with what is to be done because of it.
+pub(super) struct Transition {
+    pub(super) state: MachineState,
+    pub(super) now: Timestamp,
+    effects: Vec<Effect>,
+}
+
+pub(super) fn step(
+    state: MachineState,
+    event: Event,
+    now: Timestamp,
+) -> (MachineState, Vec<Effect>) {
+    let before = durable_part(&state);
+    let mut transition = Transition {
+        state,
+        now,
+        effects: Vec::new(),
+    };
+    transition.state.generation = transition.state.generation.max(1);
+    if !matches!(
+        event,
+        Event::GrantWipe { .. } | Event::Reinstall | Event::Note { .. }
+    ) {
+        transition.state.first_seen.get_or_insert(now);
+        transition.state.last_seen = Some(now);
+    }
+    transition.apply(event);
+    if durable_part(&transition.state) != before {
+        transition.effects.push(Effect::Persist);
+    }
+    (transition.state, transition.effects)
+}
+
+/// What has to survive a power cut: all but progress, counters of bytes and the last sign of life.
+fn durable_part(state: &MachineState) -> MachineState {
+    let mut state = state.clone();
+    state.last_seen = None;
+    state.figures.fetched_before_install = 0;
+    state.figures.fetched_image = 0;
+    if let Some(token) = &mut state.token {
+        token.last_sequence = 0;
+    }
+    if let Phase::Installing { done, total, .. } = &mut state.phase {
+        *done = 0;
+        *total = None;
+    }
+    state
+}
+
+impl Transition {
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::Dhcp {
+                mac,
+                summary,
+                address,
+                netboot,
+            } => {
+                if !self.state.identity.macs.contains(&mac) {
+                    self.state.identity.macs.push(mac);
+                }
+                let moved = address.is_some() && address != self.state.address;
+                self.state.address = address.or(self.state.address);
+                if netboot && self.state.phase != Phase::Booting {
+                    self.begin_boot();
+                }
+                // A running system renews its lease all day long.
+                if netboot || moved || self.state.phase != Phase::Running {
+                    self.tell(Severity::Info, summary);
+                }
+            }
+            Event::BootFile { summary, bytes } => {
+                if self.state.figures.agent_started.is_none() {
+                    self.state.figures.fetched_before_install += bytes;
+                }
+                self.tell(Severity::Info, summary);
+            }
+            Event::Script { summary, token } => self.script(summary, token),
+            Event::Hello {
+                inventory,
+                decision,
+                confirmation_key,
+                fetched,
+            } => self.hello(*inventory, *decision, confirmation_key, fetched),
+            Event::ConfigServed => {
+                if let Some(token) = &mut self.state.token
+                    && !token.config_served
+                {
+                    token.config_served = true;
+                    self.tell(Severity::Info, "configuration handed out");
+                }
+            }
+            Event::Report { sequence, event } => report::apply(self, sequence, event),
+            Event::Running {
+                generation,
+                boot_id,
+            } => self.confirmed(generation, boot_id),
+            Event::GrantWipe { grant } => {
+                self.tell(
+                    Severity::Info,
+                    format!("operator allows disk {} to be overwritten once", grant.disk),
+                );
+                self.state.grant = Some(grant);
+            }
+            Event::Reinstall => {
+                let reached = self.installed_generation().max(self.state.generation);
+                self.state.generation = reached + 1;
+                self.tell(
+                    Severity::Info,
+                    format!(
+                        "operator wants it installed again, as generation {}",
+                        self.state.generation
+                    ),
+                );
+            }
+            Event::Note { text, severity } => self.tell(severity, text),
+        }
+    }
+
+    /// The firmware starts over. What is installed stays known.
+    fn begin_boot(&mut self) {
+        if let Phase::Installing { step, .. } = &self.state.phase {
+            let text = format!("restarted during {step}; the installation will begin again");
+            self.tell(Severity::Warning, text);
+        }
+        self.state.phase = Phase::Booting;
+        self.state.figures = Figures {
+            boot_started: Some(self.now),
+            ..Figures::default()
+        };
+    }
+
+    fn script(&mut self, summary: String, token: Option<String>) {
+        if self.state.phase != Phase::Booting {
+            self.begin_boot();
+        }
+        // Whatever agent ran before is gone, and its token with it.
+        self.state.token = token.map(|token| BootToken {
+            token,
+            issued: self.now,
+            config_served: false,
+            last_sequence: 0,
+        });
+        self.tell(Severity::Info, summary);
+    }
+
+    fn hello(
+        &mut self,
+        inventory: Inventory,
+        decision: Decision,
+        confirmation_key: String,
+        fetched: u64,
+    ) {
+        if self.state.figures.agent_started.is_none() {
+            self.state.figures.agent_started = Some(self.now);
+            self.state.figures.fetched_before_install += fetched;
+            let text = format!(
+                "agent started{}, {} fetched so far; found {}",
+                self.since_power_on(),
+                ByteSize(self.state.figures.fetched_before_install),
+                summary(&inventory)
+            );
+            self.tell(Severity::Info, text);
+        }
+        self.learn(inventory);
+        match decision {
+            Decision::Install { plan, spends_grant } => {
+                self.state.phase = Phase::Agent;
+                self.state.confirmation_key = Some(confirmation_key);
+                let planned = complete_receipt(&plan).map(|receipt| PlannedInstallation {
+                    receipt: receipt.clone(),
+                    spends_grant,
+                });
+                if planned != self.state.planned {
+                    self.tell(
+                        Severity::Info,
+                        format!("orders: install generation {}", plan.generation),
+                    );
+                }
+                self.state.planned = planned;
+            }
+            Decision::AlreadyInstalled { receipt, .. } => self.adopt(*receipt),
+            Decision::Refuse { refusal } => self.hold(refusal),
+        }
+    }
+
+    fn learn(&mut self, inventory: Inventory) {
+        let mut identity = inventory.identity();
+        if identity.macs.is_empty() {
+            identity.macs = std::mem::take(&mut self.state.identity.macs);
+        }
+        self.state.identity = identity;
+        self.state.inventory = Some(inventory);
+    }
+
+    /// The disk says that it is done; the journal may not know it.
+    fn adopt(&mut self, receipt: Receipt) {
+        if self.state.phase != Phase::Installed {
+            let text = format!(
+                "generation {} is on disk {} already; handing over to it",
+                receipt.generation, receipt.disk
+            );
+            self.tell(Severity::Info, text);
+        }
+        self.state.generation = self.state.generation.max(receipt.generation);
+        self.state.installed = Some(receipt);
+        self.state.planned = None;
+        self.state.phase = Phase::Installed;
+    }
+
+    fn hold(&mut self, refusal: Refusal) {
+        let phase = Phase::Held { refusal };
+        if let Phase::Held { refusal } = &phase
+            && self.state.phase != phase
+        {
+            let text = format!("held: {}. {}", refusal.cause, refusal.remedy);
+            self.tell(Severity::Error, text);
+        }
+        self.state.phase = phase;
+        self.state.planned = None;
+    }
+
+    /// The installed system says that it runs.
+    fn confirmed(&mut self, generation: u32, boot_id: String) {
+        if self.state.boot_id.as_ref() == Some(&boot_id) {
+            return;
+        }
+        // The agent's last reports may have been lost: the plan tells what it was to leave.
+        if let Some(planned) = &self.state.planned
+            && planned.receipt.generation == generation
+        {
+            let receipt = planned.receipt.clone();
+            self.record_installed(receipt);
+        }
+        if self.installed_generation() != generation {
+            let text = format!(
+                "a system of generation {generation} says that it runs; on record is generation {}",
+                self.installed_generation()
+            );
+            return self.tell(Severity::Warning, text);
+        }
+        let replaced = matches!(self.state.phase, Phase::Installing { .. });
+        if replaced && generation < self.state.generation {
+            return self.tell(
+                Severity::Warning,
+                format!("a late word of generation {generation}, which is being replaced"),
+            );
+        }
+        let text = match self.state.figures.running {
+            None => format!("generation {generation} runs{}", self.since_power_on()),
+            Some(_) => format!("generation {generation} restarted from its disk and runs"),
+        };
+        self.tell(Severity::Info, text);
+        self.state.figures.running.get_or_insert(self.now);
+        self.state.phase = Phase::Running;
+        self.state.boot_id = Some(boot_id);
+        self.state.token = None;
+    }
+
+    /// Remembers a finished installation. Tells whether it was news.
+    pub(super) fn record_installed(&mut self, receipt: Receipt) -> bool {
+        if receipt.stage != Stage::Complete || receipt.generation < self.installed_generation() {
+            return false;
+        }
+        let is_news = self.state.installed.as_ref() != Some(&receipt);
+        self.state.generation = self.state.generation.max(receipt.generation);
+        self.state.installed = Some(receipt);
+        self.state.planned = None;
+        is_news
+    }
+
+    /// 0 when nothing is installed.
+    fn installed_generation(&self) -> u32 {
+        self.state
+            .installed
+            .as_ref()
+            .map_or(0, |receipt| receipt.generation)
+    }
+
+    /// ", 12 s after power-on", when that is known.
+    pub(super) fn since_power_on(&self) -> String {
+        match self.state.figures.boot_started {
+            Some(start) => format!(
+                ", {} after its first packet",
+                Elapsed(self.now.saturating_sub(start))
+            ),
+            None => String::new(),
+        }
+    }
+
+    pub(super) fn tell(&mut self, severity: Severity, text: impl Into<String>) {
+        self.effects.push(Effect::Timeline(TimelineEntry {
+            time: self.now,
+            severity,
+            text: text.into(),
+        }));
+    }
+}
+
+/// "4.0 GiB of memory, 2 disks, 1 network interface".
+fn summary(inventory: &Inventory) -> String {
+    let count = |count: usize, what: &str| match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    };
+    format!(
+        "{} of memory, {}, {}",
+        ByteSize(inventory.memory),
+        count(inventory.disks.len(), "disk"),
+        count(inventory.nics.len(), "network interface")
+    )
+}
+
+fn complete_receipt(plan: &Plan) -> Option<&Receipt> {
+    plan.steps.iter().find_map(|step| match step {
+        Step::CommitDisk { receipt } => Some(receipt),
+        _ => None,
+    })
+}

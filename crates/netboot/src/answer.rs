@@ -1,0 +1,217 @@
+//! The one oracle: what a client should get. DHCP, TFTP and iPXE ask it, so that they cannot
+//! disagree about a machine.
+
+use std::fmt;
+
+use hardway_model::cluster::{Cluster, Machine, UnknownPolicy};
+use hardway_model::identity::Identity;
+use hardway_model::inventory::Firmware;
+use hardway_model::lifecycle::MachineState;
+
+/// Who asks, and with what program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// What the request tells of the machine.
+    pub identity: Identity,
+    /// What speaks.
+    pub program: Program,
+}
+
+/// The program on a machine that asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// No network boot: an operating system, or the agent, that wants an address.
+    OperatingSystem,
+    /// The firmware's PXE stack (option 60 begins with `PXEClient`).
+    Pxe(Architecture),
+    /// The firmware's HTTP Boot (option 60 begins with `HTTPClient`).
+    HttpBoot(Architecture),
+    /// iPXE asking by DHCP (user class `iPXE`, or option 175).
+    Ipxe(Architecture),
+    /// iPXE asking for its script by HTTP.
+    IpxeScript {
+        /// By `${platform}`.
+        firmware: Firmware,
+        /// What was picked in the menu before.
+        choice: Option<Choice>,
+    },
+}
+
+/// An item of the menu for undeclared machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// Start the agent for its inventory.
+    Discover,
+    /// Start the machine's own disk.
+    LocalDisk,
+}
+
+/// A client's system architecture: option 93, RFC 4578 section 2.1, numbers by IANA's registry
+/// "Processor Architecture Types".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Architecture(pub u16);
+
+impl Architecture {
+    /// `x86 BIOS`.
+    pub const BIOS: Self = Self(0);
+    /// `x64 UEFI` by the registry's erratum, and what edk2 sends.
+    pub const UEFI_X64: Self = Self(7);
+    /// Registered as `EBC`; firmware that follows RFC 4578 to the letter means x64 by it.
+    pub const UEFI_X64_BY_RFC: Self = Self(9);
+    /// `x64 UEFI boot from HTTP`.
+    pub const UEFI_X64_HTTP: Self = Self(16);
+
+    /// The firmware family, where there is a boot file for it.
+    fn firmware(self) -> Option<Firmware> {
+        match self {
+            Self::BIOS => Some(Firmware::Bios),
+            Self::UEFI_X64 | Self::UEFI_X64_BY_RFC | Self::UEFI_X64_HTTP => Some(Firmware::Uefi),
+            _ => None,
+        }
+    }
+}
+
+/// A file that firmware starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BootFile {
+    /// iPXE over a BIOS ROM's UNDI.
+    Undionly,
+    /// iPXE over the UEFI network protocol of the NIC that booted.
+    Snponly,
+    /// A GRUB that starts the first disk with an EFI boot loader.
+    LocalDisk,
+}
+
+impl BootFile {
+    /// Its name in the payload's `boot` folder.
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Self::Undionly => "undionly.kpxe",
+            Self::Snponly => "snponly.efi",
+            Self::LocalDisk => "local-disk.efi",
+        }
+    }
+}
+
+/// What a client should get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// An address, and nothing to boot.
+    AddressOnly(Reason),
+    /// An address, and a boot file by TFTP.
+    BootFile(BootFile),
+    /// An address, and the URL of a boot file.
+    HttpBootFile(BootFile),
+    /// An address, and the URL of `/boot.ipxe`, which leads to a script.
+    ScriptUrl,
+    /// A script.
+    Script(Script),
+    /// No answer at all.
+    Silence(Reason),
+}
+
+/// Which script iPXE is given; see [`crate::ipxe`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Script {
+    /// Start the agent: its plan says what is done.
+    Agent,
+    /// Start the machine's own disk.
+    LocalDisk(Firmware),
+    /// Let a person choose.
+    Menu,
+}
+
+/// Why a client gets nothing to boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// It does not boot from the network.
+    NotBooting,
+    /// `unknown: ignore`, and nothing in cluster.yaml matches it.
+    UnknownIgnored,
+    /// There is no boot file for its architecture.
+    NoBootFile(Architecture),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotBooting => write!(f, "it does not boot from the network"),
+            Self::UnknownIgnored => {
+                write!(f, "no machine in cluster.yaml matches it, and `unknown` is `ignore`")
+            }
+            Self::NoBootFile(Architecture(number)) => write!(
+                f,
+                "there is no boot file for architecture {number}: only x86-64 BIOS (0) and UEFI \
+                 (7, 9, 16) can be booted"
+            ),
+        }
+    }
+}
+
+/// What happens to a machine, whatever program asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Course {
+    Agent,
+    LocalDisk,
+    Menu,
+    Ignore,
+}
+
+/// Decides what `client` gets. `machine` is the declared machine that it was recognised as.
+pub fn answer(
+    client: &Client,
+    cluster: &Cluster,
+    machine: Option<(&Machine, &MachineState)>,
+) -> Answer {
+    let course = course(cluster, machine);
+    match client.program {
+        Program::OperatingSystem => Answer::AddressOnly(Reason::NotBooting),
+        Program::IpxeScript { firmware, choice } => script(course, firmware, choice),
+        Program::Pxe(_) | Program::HttpBoot(_) | Program::Ipxe(_) if course == Course::Ignore => {
+            Answer::AddressOnly(Reason::UnknownIgnored)
+        }
+        // iPXE of any architecture is asked again when it fetches its script.
+        Program::Ipxe(_) => Answer::ScriptUrl,
+        Program::Pxe(architecture) => match boot_file(course, architecture) {
+            Some(file) => Answer::BootFile(file),
+            None => Answer::AddressOnly(Reason::NoBootFile(architecture)),
+        },
+        Program::HttpBoot(architecture) => match boot_file(course, architecture) {
+            Some(file) => Answer::HttpBootFile(file),
+            None => Answer::AddressOnly(Reason::NoBootFile(architecture)),
+        },
+    }
+}
+
+fn course(cluster: &Cluster, machine: Option<(&Machine, &MachineState)>) -> Course {
+    match (machine, cluster.unknown) {
+        (Some((_, state)), _) if state.wants_install() => Course::Agent,
+        (Some(_), _) | (None, UnknownPolicy::LocalDisk) => Course::LocalDisk,
+        (None, UnknownPolicy::Discover) => Course::Agent,
+        (None, UnknownPolicy::Menu) => Course::Menu,
+        (None, UnknownPolicy::Ignore) => Course::Ignore,
+    }
+}
+
+/// BIOS always gets iPXE, whose `sanboot` reaches every disk; UEFI is sent to its disk at once,
+/// because leaving out the boot file costs OVMF minutes.
+fn boot_file(course: Course, architecture: Architecture) -> Option<BootFile> {
+    match (architecture.firmware()?, course) {
+        (Firmware::Bios, _) => Some(BootFile::Undionly),
+        (Firmware::Uefi, Course::LocalDisk) => Some(BootFile::LocalDisk),
+        (Firmware::Uefi, _) => Some(BootFile::Snponly),
+    }
+}
+
+fn script(course: Course, firmware: Firmware, choice: Option<Choice>) -> Answer {
+    match (course, choice) {
+        (Course::Agent, _) | (Course::Menu, Some(Choice::Discover)) => {
+            Answer::Script(Script::Agent)
+        }
+        (Course::LocalDisk, _) | (Course::Menu, Some(Choice::LocalDisk)) => {
+            Answer::Script(Script::LocalDisk(firmware))
+        }
+        (Course::Menu, None) => Answer::Script(Script::Menu),
+        (Course::Ignore, _) => Answer::Silence(Reason::UnknownIgnored),
+    }
+}

@@ -1,0 +1,170 @@
+//! What stands on a disk: a receipt of ours, something else, or nothing.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use hardway_model::inventory::Content;
+use hardway_model::receipt::{self, Receipt, ReceiptError, Stage};
+
+use crate::signatures;
+use crate::table::{Kind, Table};
+
+const MIB: u64 = 1 << 20;
+
+/// Looks at a disk without writing to it.
+pub fn probe(path: &Path, size: u64, sector_size: u32) -> Content {
+    let outcome = File::open(path).and_then(|mut disk| look(&mut disk, size, sector_size));
+    outcome.unwrap_or_else(|error| Content::Unreadable { error: error.to_string() })
+}
+
+fn look(disk: &mut (impl Read + Seek), size: u64, sector_size: u32) -> std::io::Result<Content> {
+    let end = size.min(MIB);
+    let head = read(disk, 0, end)?;
+    let tail = read(disk, size - end, end)?;
+    let table = Table::read(disk, sector_size)?;
+    let mut seen = Vec::new();
+    match ours(&head) {
+        Ok(receipt) => return Ok(Content::Ours { receipt: Box::new(begun_without(receipt, &table)) }),
+        Err(ReceiptError::Absent) => {}
+        Err(error) => seen.push(error.to_string()),
+    }
+    seen.extend(table.as_ref().map(describe));
+    let whole = std::iter::once((0, size));
+    let partitions = table.iter().flat_map(|table| &table.partitions);
+    let stretches = whole.chain(partitions.map(|partition| (partition.start, partition.length)));
+    for (start, length) in stretches.collect::<Vec<_>>() {
+        for signature in signatures::find(disk, start, length.min(size.saturating_sub(start)))? {
+            seen.push(format!("{signature} at {}", place(start)));
+        }
+    }
+    if seen.is_empty() {
+        for (start, bytes) in [(0, &head), (size - end, &tail)] {
+            if let Some(at) = bytes.iter().position(|byte| *byte != 0) {
+                seen.push(format!("not zero at {}", start + at as u64));
+            }
+        }
+    }
+    if seen.is_empty() {
+        return Ok(Content::Blank);
+    }
+    Ok(Content::Foreign { signatures: seen })
+}
+
+fn ours(head: &[u8]) -> Result<Receipt, ReceiptError> {
+    let at = receipt::OFFSET as usize;
+    Receipt::decode(head.get(at..at + receipt::LENGTH).ok_or(ReceiptError::Absent)?)
+}
+
+/// The complete receipt reaches the disk just before the table does. A disk with the one and
+/// without the other was cut off in between: it does not boot, and its installation has only begun.
+fn begun_without(receipt: Receipt, table: &Option<Table>) -> Receipt {
+    let stage = match table {
+        Some(_) => receipt.stage,
+        None => Stage::Writing,
+    };
+    Receipt { stage, ..receipt }
+}
+
+fn describe(table: &Table) -> String {
+    let kind = match table.kind {
+        Kind::Gpt => "gpt",
+        Kind::Mbr => "mbr",
+    };
+    let names: Vec<String> = table
+        .partitions
+        .iter()
+        .map(|partition| match table.kind {
+            Kind::Gpt if !partition.name.is_empty() => partition.name.clone(),
+            Kind::Gpt => format!("number {}", partition.number),
+            Kind::Mbr => format!("type {:02x}", partition.mbr_type),
+        })
+        .collect();
+    match names.len() {
+        0 => format!("{kind}: no partitions"),
+        1 => format!("{kind}: 1 partition ({})", names[0]),
+        count => format!("{kind}: {count} partitions ({})", names.join(", ")),
+    }
+}
+
+fn place(offset: u64) -> String {
+    if offset != 0 && offset % MIB == 0 {
+        return format!("{} MiB", offset / MIB);
+    }
+    offset.to_string()
+}
+
+fn read(disk: &mut (impl Read + Seek), start: u64, length: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length as usize];
+    disk.seek(SeekFrom::Start(start))?;
+    disk.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use hardway_model::identity::Sha256;
+
+    use super::*;
+    use crate::table::tests::gpt_disk;
+
+    fn check(disk: Vec<u8>) -> Content {
+        let size = disk.len() as u64;
+        look(&mut Cursor::new(disk), size, 512).unwrap()
+    }
+
+    fn foreign(lines: &[&str]) -> Content {
+        Content::Foreign { signatures: lines.iter().map(|line| (*line).to_owned()).collect() }
+    }
+
+    #[test]
+    fn blank_and_nearly_blank() {
+        assert_eq!(check(vec![0; 4 << 20]), Content::Blank);
+        assert_eq!(check(vec![0; 512 << 10]), Content::Blank, "smaller than a MiB");
+        for (at, line) in [(5, "not zero at 5"), ((4 << 20) - 1, "not zero at 4194303")] {
+            let mut disk = vec![0; 4 << 20];
+            disk[at] = 1;
+            assert_eq!(check(disk), foreign(&[line]));
+        }
+    }
+
+    #[test]
+    fn tables_and_filesystems_are_listed() {
+        let mut disk = gpt_disk(8 << 20, 512, &[("EFI", 1, 2), ("", 3, 4)]);
+        disk[(3 << 20) + 1080..(3 << 20) + 1082].copy_from_slice(&[0x53, 0xef]);
+        disk[(3 << 20) + 1144..(3 << 20) + 1148].copy_from_slice(b"data");
+        let expected = foreign(&["gpt: 2 partitions (EFI, number 2)", r#"ext2 "data" at 3 MiB"#]);
+        assert_eq!(check(disk), expected);
+    }
+
+    #[test]
+    fn a_receipt_is_complete_only_with_a_table() {
+        let receipt = Receipt {
+            stage: Stage::Complete,
+            cluster: "lab".into(),
+            machine: "node1".into(),
+            generation: 3,
+            image: Sha256([1; 32]),
+            config: Sha256([2; 32]),
+            disk: "QEMU_1".into(),
+            time: 1,
+            agent: "0.1.0".into(),
+        };
+        let with_receipt = |mut disk: Vec<u8>| {
+            let at = receipt::OFFSET as usize;
+            disk[at..at + receipt::LENGTH].copy_from_slice(&receipt.encode().unwrap());
+            disk
+        };
+        let complete = with_receipt(gpt_disk(8 << 20, 512, &[("root", 1, 2)]));
+        assert_eq!(check(complete), Content::Ours { receipt: Box::new(receipt.clone()) });
+        let begun = Receipt { stage: Stage::Writing, ..receipt.clone() };
+        let cut_off = with_receipt(vec![0; 8 << 20]);
+        assert_eq!(check(cut_off), Content::Ours { receipt: Box::new(begun) });
+        let mut damaged = with_receipt(vec![0; 8 << 20]);
+        damaged[receipt::OFFSET as usize + 20] ^= 1;
+        let Content::Foreign { signatures } = check(damaged) else { panic!("damaged is foreign") };
+        assert_eq!(signatures, ["damaged receipt: checksum"]);
+    }
+}

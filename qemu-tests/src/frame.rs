@@ -1,0 +1,90 @@
+//! The few facts about an Ethernet frame that the segment acts on.
+
+/// The longest frame that a port may send: QEMU's own limit for packets without offloads.
+pub const LONGEST: usize = 65_550;
+
+/// An Ethernet address as it stands in a frame.
+pub type Address = [u8; 6];
+
+/// Which way a DHCP message goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dhcp {
+    /// To a server's port 67 (or 4011, RFC-less but used by PXE).
+    Request,
+    /// To a client's port 68.
+    Reply,
+}
+
+/// Where the frame goes.
+pub fn destination(frame: &[u8]) -> Option<Address> {
+    frame.first_chunk().copied()
+}
+
+/// Where the frame comes from.
+pub fn source(frame: &[u8]) -> Option<Address> {
+    frame.get(6..12)?.try_into().ok()
+}
+
+/// Whether an address names a group: broadcast or multicast.
+pub fn is_group(address: Address) -> bool {
+    address[0] & 1 == 1
+}
+
+/// Whether the frame is a DHCP message over IPv4, and which way it goes.
+pub fn dhcp(frame: &[u8]) -> Option<Dhcp> {
+    let udp = transport(frame, 17)?;
+    match u16::from_be_bytes([*udp.get(2)?, *udp.get(3)?]) {
+        67 | 4011 => Some(Dhcp::Request),
+        68 => Some(Dhcp::Reply),
+        _ => None,
+    }
+}
+
+/// Whether the frame is TCP over IPv4.
+pub fn is_tcp(frame: &[u8]) -> bool {
+    transport(frame, 6).is_some()
+}
+
+/// Whether the frame is IPv6 of any kind.
+pub fn is_ipv6(frame: &[u8]) -> bool {
+    frame.get(12..14) == Some(&[0x86, 0xdd])
+}
+
+/// The transport header of an IPv4 frame, if its protocol is `protocol`.
+fn transport(frame: &[u8], protocol: u8) -> Option<&[u8]> {
+    if frame.get(12..14) != Some(&[0x08, 0x00]) || frame.get(23) != Some(&protocol) {
+        return None;
+    }
+    let header_length = usize::from(frame[14] & 0x0f) * 4;
+    frame.get(14 + header_length..)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn udp_to(port: u16) -> Vec<u8> {
+        let mut frame = vec![0xff; 6];
+        frame.extend([0x52, 0x54, 0, 0, 0, 1, 0x08, 0x00, 0x45]);
+        frame.resize(14 + 20, 0);
+        frame[23] = 17;
+        frame.extend([0, 68]);
+        frame.extend(port.to_be_bytes());
+        frame
+    }
+
+    #[test]
+    fn dhcp_messages_are_told_by_their_port() {
+        assert_eq!(dhcp(&udp_to(67)), Some(Dhcp::Request));
+        assert_eq!(dhcp(&udp_to(68)), Some(Dhcp::Reply));
+        assert_eq!(dhcp(&udp_to(53)), None);
+    }
+
+    #[test]
+    fn cut_off_frames_are_nothing() {
+        let whole = udp_to(67);
+        for length in 0..whole.len() {
+            assert_eq!(dhcp(&whole[..length]), None, "{length} bytes");
+        }
+    }
+}

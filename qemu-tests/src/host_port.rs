@@ -1,0 +1,157 @@
+//! The host's way onto the segment: a QEMU without a machine that joins its user-mode network
+//! (slirp) to a port of the hub.
+//!
+//! slirp finds the machines by ARP under the address that is theirs on the segment, so each keeps its
+//! one NIC and knows nothing of the host. Its own DHCP is dropped by the segment
+//! ([`crate::segment::PortKind::Host`]), and it is `restrict`ed: the machines reach nothing outside.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::vm::end_with_parent;
+
+/// A TCP port of a machine that the host can reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forward {
+    /// The machine's address on the segment.
+    pub address: Ipv4Addr,
+    /// The machine's port.
+    pub port: u16,
+    /// The port on 127.0.0.1 that leads there.
+    pub host_port: u16,
+}
+
+impl Forward {
+    /// A forward from a port of 127.0.0.1 that is free now.
+    pub fn new(address: Ipv4Addr, port: u16) -> Result<Self> {
+        let host_port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .and_then(|listener| listener.local_addr())
+            .context("looking for a free port on 127.0.0.1")?
+            .port();
+        Ok(Self {
+            address,
+            port,
+            host_port,
+        })
+    }
+}
+
+/// The network and the addresses on it that nobody else uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addressing {
+    network: Ipv4Addr,
+    prefix: u8,
+    free: [Ipv4Addr; 3],
+}
+
+impl Addressing {
+    /// Picks three addresses from the top of the network for slirp's gateway, name server and
+    /// (unheard) DHCP, passing over those that `is_used` names.
+    pub fn choose(
+        network: Ipv4Addr,
+        prefix: u8,
+        is_used: impl Fn(Ipv4Addr) -> bool,
+    ) -> Result<Self> {
+        let first = u32::from(network);
+        let last = first | u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
+        let free: Vec<Ipv4Addr> = (first + 1..last)
+            .rev()
+            .map(Ipv4Addr::from)
+            .filter(|address| !is_used(*address))
+            .take(3)
+            .collect();
+        let free = free.try_into().map_err(|_| {
+            anyhow!("{network}/{prefix} has no three addresses left for the lab's way in")
+        })?;
+        Ok(Self {
+            network,
+            prefix,
+            free,
+        })
+    }
+}
+
+/// The running port. Dropping it ends the process.
+pub struct HostPort {
+    process: Child,
+}
+
+impl HostPort {
+    /// Joins the segment at `socket`. QEMU's messages go to `log`.
+    pub fn start(
+        socket: &Path,
+        addressing: &Addressing,
+        forwards: &[Forward],
+        log: &Path,
+    ) -> Result<Self> {
+        let messages = File::create(log).with_context(|| format!("creating {}", log.display()))?;
+        let mut command = Command::new("qemu-system-x86_64");
+        command
+            .args(["-machine", "none", "-nodefaults", "-display", "none"])
+            .args(["-netdev", &user_network(addressing, forwards)])
+            .args(["-netdev", "hubport,id=in,hubid=0,netdev=user"])
+            .arg("-netdev")
+            .arg(format!(
+                "stream,id=segment,server=off,addr.type=unix,addr.path={}",
+                socket.display()
+            ))
+            .args(["-netdev", "hubport,id=out,hubid=0,netdev=segment"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(messages)
+            .process_group(0);
+        end_with_parent(&mut command);
+        let process = command
+            .spawn()
+            .context("starting qemu-system-x86_64 for the host's port")?;
+        Ok(Self { process })
+    }
+}
+
+impl Drop for HostPort {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn user_network(addressing: &Addressing, forwards: &[Forward]) -> String {
+    let Addressing {
+        network,
+        prefix,
+        free: [gateway, names, pool],
+    } = addressing;
+    let mut options = format!(
+        "user,id=user,ipv6=off,restrict=on,net={network}/{prefix},host={gateway},dns={names},dhcpstart={pool}"
+    );
+    for forward in forwards {
+        options += &format!(
+            ",hostfwd=tcp:127.0.0.1:{}-{}:{}",
+            forward.host_port, forward.address, forward.port
+        );
+    }
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn used_addresses_are_passed_over() {
+        let network = Ipv4Addr::new(10, 77, 0, 0);
+        let used = Ipv4Addr::new(10, 77, 0, 253);
+        let addressing = Addressing::choose(network, 24, |address| address == used).unwrap();
+        assert_eq!(
+            addressing.free.map(|address| address.octets()[3]),
+            [254, 252, 251]
+        );
+        assert!(Addressing::choose(network, 30, |_| false).is_err());
+    }
+}

@@ -1,0 +1,38 @@
+//! The lab: an appliance and blank machines as VMs on a segment of their own, and the scenarios that
+//! are played in it. It drives built images as black boxes and needs no root.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`segment`] | the network between the VMs: a switch with capture, loss and cables to pull |
+//! | [`frame`], [`capture`] | what the segment knows of Ethernet; its pcap file |
+//! | [`host_port`] | the host's way onto the segment |
+//! | [`vm`] | one QEMU process: power, reset, screen |
+//! | [`qmp`], [`serial`], [`disk`] | a VM's control socket, console and disks |
+//! | [`accelerator`] | KVM, if guests really start under it, or emulation |
+//! | [`artifacts`] | what the build left |
+//! | [`working_copy`] | the cluster file as the lab serves it |
+//! | [`appliance`], [`api`] | the appliance's disk; a client of its API |
+//! | [`lab`] | all of it together |
+//! | [`up`], [`table`], [`figures`] | `hardway-lab up`: the live table and what was measured |
+//! | [`interrupt`] | Ctrl-C |
+//! | [`scenarios`] | `hardway-lab test`: one scenario a file |
+
+pub mod accelerator;
+pub mod api;
+pub mod appliance;
+pub mod artifacts;
+pub mod capture;
+pub mod disk;
+pub mod figures;
+pub mod frame;
+pub mod host_port;
+pub mod interrupt;
+pub mod lab;
+pub mod qmp;
+pub mod scenarios;
+pub mod segment;
+pub mod serial;
+pub mod table;
+pub mod up;
+pub mod vm;
+pub mod working_copy;

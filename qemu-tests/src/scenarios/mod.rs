@@ -1,0 +1,232 @@
+//! What is proven end to end: one scenario a file, each in a lab of its own.
+
+use std::fs;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use hardway_model::lifecycle::Phase;
+use hardway_model::view::MachineDetail;
+
+use crate::accelerator::Accelerator;
+use crate::artifacts::Artifacts;
+use crate::interrupt;
+use crate::lab::{Lab, LabOptions};
+use crate::up::default_memory;
+use crate::vm::{Firmware, NicModel};
+
+mod config_mistake;
+mod damaged_image;
+mod etcd_cluster;
+mod foreign_disk;
+mod power_cut;
+mod restarted_appliance;
+mod uefi;
+
+/// One scenario.
+struct Scenario {
+    name: &'static str,
+    /// What it proves, in a line.
+    proves: &'static str,
+    /// What its lab has different from the usual: one BIOS machine with a virtio NIC.
+    arrange: fn(&mut LabOptions),
+    /// Plays it. The appliance is off when it begins.
+    play: fn(&mut Lab) -> Result<()>,
+}
+
+const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "etcd-cluster",
+        proves: "three blank BIOS machines become a healthy etcd cluster",
+        arrange: |options| options.nodes = Some(3),
+        play: etcd_cluster::play,
+    },
+    Scenario {
+        name: "uefi",
+        proves: "a UEFI machine is installed by PXE and, network first again, sent on to its disk",
+        arrange: uefi::arrange,
+        play: uefi::play,
+    },
+    Scenario {
+        name: "restarted-appliance",
+        proves: "an installation survives the appliance's power cut and happens once",
+        arrange: |_| {},
+        play: restarted_appliance::play,
+    },
+    Scenario {
+        name: "power-cut",
+        proves: "a machine that loses power while its disk is written is installed at the next start",
+        arrange: |_| {},
+        play: power_cut::play,
+    },
+    Scenario {
+        name: "damaged-image",
+        proves: "an image whose hash does not match never becomes bootable",
+        arrange: |options| options.damaged_images = true,
+        play: damaged_image::play,
+    },
+    Scenario {
+        name: "foreign-disk",
+        proves: "a disk that holds something is untouched until it is granted (with an e1000 NIC)",
+        arrange: foreign_disk::arrange,
+        play: foreign_disk::play,
+    },
+    Scenario {
+        name: "config-mistake",
+        proves: "a mistake in cluster.yaml is shown with its place, and nobody is served",
+        arrange: |_| {},
+        play: config_mistake::play,
+    },
+];
+
+/// Under TCG, on two cores that have other work: four to five times what a quiet machine takes.
+const TO_AGENT: Duration = Duration::from_secs(240);
+const TO_INSTALLED: Duration = Duration::from_secs(420);
+const TO_RUNNING: Duration = Duration::from_secs(420);
+
+/// The only machine of most scenarios.
+const NODE: &str = "node1";
+
+/// What the command line says.
+#[derive(Debug)]
+pub struct TestOptions {
+    /// A part of the scenario's name.
+    pub name: Option<String>,
+    /// The build's output.
+    pub artifacts: PathBuf,
+    /// The lab's cluster file.
+    pub cluster: PathBuf,
+}
+
+/// Prints the scenarios.
+pub fn list() {
+    for scenario in SCENARIOS {
+        println!("{:<22} {}", scenario.name, scenario.proves);
+    }
+}
+
+/// Plays the scenarios that the name fits, one after the other, and counts.
+pub fn run(options: &TestOptions) -> Result<ExitCode> {
+    let wanted = |scenario: &&Scenario| {
+        let name = options.name.as_deref();
+        name.is_none_or(|name| scenario.name.contains(name))
+    };
+    let chosen: Vec<&Scenario> = SCENARIOS.iter().filter(wanted).collect();
+    if chosen.is_empty() {
+        bail!("no scenario fits the name; `hardway-lab list` shows them");
+    }
+    let artifacts = Artifacts::open(&options.artifacts)?;
+    let accelerator = Accelerator::choose(&artifacts.kernel())?;
+    interrupt::catch()?;
+    let (mut passed, mut failed) = (0, 0);
+    for scenario in chosen {
+        interrupt::check()?;
+        let lab_options = LabOptions {
+            folder: artifacts.folder().join("lab/test").join(scenario.name),
+            artifacts: artifacts.clone(),
+            accelerator,
+            cluster: options.cluster.clone(),
+            nodes: Some(1),
+            firmware: Firmware::Bios,
+            memory: default_memory(Firmware::Bios),
+            nic: NicModel::Virtio,
+            appliance_firmware: Firmware::Bios,
+            damaged_images: false,
+            keep_disks: false,
+        };
+        let start = Instant::now();
+        let result = play(scenario, lab_options);
+        let seconds = start.elapsed().as_secs_f64();
+        match result {
+            Ok(()) => {
+                passed += 1;
+                println!("ok      {:<22} {seconds:6.1} s", scenario.name);
+            }
+            Err(error) => {
+                failed += 1;
+                println!("FAILED  {:<22} {seconds:6.1} s\n{error:#}", scenario.name);
+            }
+        }
+    }
+    println!("e2e: {passed} passed, {failed} failed");
+    Ok(ExitCode::from(u8::from(failed > 0)))
+}
+
+/// A failure is shown with everything that helps to understand it, while the lab still stands.
+fn play(scenario: &Scenario, mut options: LabOptions) -> Result<()> {
+    (scenario.arrange)(&mut options);
+    let mut lab = Lab::prepare(options)?;
+    let result = panic::catch_unwind(AssertUnwindSafe(|| (scenario.play)(&mut lab)))
+        .unwrap_or_else(|_| Err(anyhow!("the scenario panicked")));
+    lab.segment.flush_capture()?;
+    result.inspect_err(|_| {
+        println!("{}", lab.diagnosis());
+        let screen = lab.folder().join("appliance.png");
+        if lab.appliance.is_on() && lab.appliance.screenshot(&screen).is_ok() {
+            println!("screen of the appliance: {}", screen.display());
+        }
+        println!("logs: {}", lab.folder().display());
+    })
+}
+
+/// Waits until the machine's disk is complete.
+fn wait_installed(lab: &Lab, name: &str) -> Result<MachineDetail> {
+    lab.api.wait_for(name, "installed", TO_INSTALLED, |detail| {
+        detail.installed.is_some()
+            && matches!(detail.machine.phase, Phase::Installed | Phase::Running)
+    })
+}
+
+/// Waits until the installed system has confirmed that it runs.
+fn wait_running(lab: &Lab, name: &str) -> Result<MachineDetail> {
+    lab.api.wait_for(name, "running", TO_RUNNING, |detail| {
+        detail.machine.phase == Phase::Running
+    })
+}
+
+/// Waits until at least `bytes` of the image are written.
+fn wait_writing(lab: &Lab, name: &str, bytes: u64) -> Result<MachineDetail> {
+    lab.api
+        .wait_for(name, "writing its disk", TO_AGENT, |detail| {
+            matches!(&detail.machine.phase,
+            Phase::Installing { step, done, .. } if step == "write-image" && *done >= bytes)
+        })
+}
+
+/// The timeline has a line that contains `text`.
+fn expect_timeline(detail: &MachineDetail, text: &str) -> Result<()> {
+    let name = &detail.machine.name;
+    let found = detail
+        .timeline
+        .iter()
+        .any(|entry| entry.text.contains(text));
+    ensure!(found, "the timeline of {name} does not say {text:?}");
+    Ok(())
+}
+
+/// How often an installation began writing.
+fn expect_installs_begun(detail: &MachineDetail, expected: u32) -> Result<()> {
+    let begun = detail.machine.installs_begun;
+    ensure!(
+        begun == expected,
+        "{begun} installations of {} began, not {expected}",
+        detail.machine.name
+    );
+    Ok(())
+}
+
+/// Changes the cluster file that the lab serves, before the appliance's disk is composed.
+fn edit_cluster_file(lab: &Lab, from: &str, to: &str) -> Result<PathBuf> {
+    let text = fs::read_to_string(&lab.cluster_file)
+        .with_context(|| format!("reading {}", lab.cluster_file.display()))?;
+    ensure!(
+        text.contains(from),
+        "the cluster file does not say {from:?}"
+    );
+    let edited = lab.folder().join("cluster.yaml");
+    fs::write(&edited, text.replacen(from, to, 1))
+        .with_context(|| format!("writing {}", edited.display()))?;
+    Ok(edited)
+}

@@ -1,0 +1,40 @@
+//! A UEFI machine boots by OVMF's own PXE stack, is installed and starts from its disk; switched off
+//! and on again, network first, it is sent on to its disk. The appliance boots by UEFI as well.
+
+use anyhow::{Result, ensure};
+use hardway_model::lifecycle::Phase;
+
+use super::{NODE, TO_RUNNING, expect_installs_begun, expect_timeline, wait_running};
+use crate::lab::{Lab, LabOptions};
+use crate::up::default_memory;
+use crate::vm::Firmware;
+
+pub(super) fn arrange(options: &mut LabOptions) {
+    options.firmware = Firmware::Uefi;
+    options.memory = default_memory(Firmware::Uefi);
+    options.appliance_firmware = Firmware::Uefi;
+}
+
+pub(super) fn play(lab: &mut Lab) -> Result<()> {
+    lab.start_appliance()?;
+    lab.machine(NODE)?.power_on()?;
+    let first = wait_running(lab, NODE)?;
+    expect_installs_begun(&first, 1)?;
+    let firmware = first.inventory.map(|inventory| inventory.firmware);
+    ensure!(
+        firmware == Some(hardway_model::inventory::Firmware::Uefi),
+        "the agent found the firmware to be {firmware:?}"
+    );
+
+    let machine = lab.machine(NODE)?;
+    machine.vm.power_cut()?;
+    machine.power_on()?;
+    let first_word = first.machine.figures.running;
+    let second = lab
+        .api
+        .wait_for(NODE, "running from its disk again", TO_RUNNING, |detail| {
+            detail.machine.phase == Phase::Running && detail.machine.figures.running > first_word
+        })?;
+    expect_installs_begun(&second, 1)?;
+    expect_timeline(&second, "restarted from its disk")
+}

@@ -1,0 +1,405 @@
+//! The network segment between the VMs: a learning switch over stream unix sockets.
+//!
+//! QEMU's `-netdev stream` sends each frame as its length (u32, big-endian) and its bytes. A port
+//! listens on a socket of its own, so that a VM which is switched off and on again comes back to the
+//! same port. Each port has one thread that reads and one that writes behind a bounded queue: a
+//! paused VM loses frames, as on a real switch, and delays nobody.
+
+use std::collections::HashMap;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use anyhow::{Context, Result};
+
+use crate::capture::Capture;
+use crate::frame::{self, Address, Dhcp};
+
+/// Frames that wait for a slow reader before more are dropped.
+const QUEUE: usize = 2048;
+
+/// Who is behind a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortKind {
+    /// A machine: everything passes.
+    Machine,
+    /// The way in from the host (see [`crate::host_port`]): its own DHCP and IPv6 services are kept
+    /// off the segment, so that the machines see only the appliance's.
+    Host,
+}
+
+/// A running segment. Dropping it ends its threads.
+pub struct Segment {
+    switch: Arc<Switch>,
+    sockets: PathBuf,
+}
+
+impl Segment {
+    /// Makes a segment whose sockets stand in `sockets` (a short path: the system's limit for a
+    /// socket's name is 107 bytes) and whose pcap is written to `capture`.
+    pub fn new(sockets: &Path, capture: &Path) -> Result<Self> {
+        let capture =
+            Capture::create(capture).with_context(|| format!("creating {}", capture.display()))?;
+        let switch = Switch {
+            ports: Mutex::default(),
+            learned: Mutex::default(),
+            capture: Mutex::new(capture),
+            loss: Mutex::new(Loss::none()),
+            dhcp_requests: AtomicU64::new(0),
+            dhcp_replies: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
+        };
+        Ok(Self {
+            switch: Arc::new(switch),
+            sockets: sockets.to_owned(),
+        })
+    }
+
+    /// Adds a port and gives the socket that its machine connects to.
+    pub fn add_port(&self, name: &str, kind: PortKind) -> Result<PathBuf> {
+        let socket = self.sockets.join(name);
+        let listener = UnixListener::bind(&socket)
+            .with_context(|| format!("listening on {}", socket.display()))?;
+        let port = Arc::new(Port {
+            name: name.to_owned(),
+            kind,
+            socket: socket.clone(),
+            cut: AtomicBool::new(false),
+            outgoing: Mutex::default(),
+        });
+        let index = {
+            let mut ports = lock(&self.switch.ports);
+            ports.push(Arc::clone(&port));
+            ports.len() - 1
+        };
+        let switch = Arc::clone(&self.switch);
+        thread::spawn(move || serve_port(&switch, &port, index, &listener));
+        Ok(socket)
+    }
+
+    /// Pulls the cable of a port, or puts it back.
+    pub fn set_cut(&self, name: &str, cut: bool) {
+        for port in lock(&self.switch.ports).iter() {
+            if port.name == name {
+                port.cut.store(cut, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Loses frames at random from now on: `per_mille` of a thousand, by a generator started at
+    /// `seed`.
+    pub fn set_loss(&self, per_mille: u32, seed: u64) {
+        *lock(&self.switch.loss) = Loss {
+            per_mille,
+            state: seed | 1,
+        };
+    }
+
+    /// DHCP messages that clients sent so far.
+    pub fn dhcp_requests(&self) -> u64 {
+        self.switch.dhcp_requests.load(Ordering::Relaxed)
+    }
+
+    /// DHCP messages that a server sent so far.
+    pub fn dhcp_replies(&self) -> u64 {
+        self.switch.dhcp_replies.load(Ordering::Relaxed)
+    }
+
+    /// Makes the capture complete up to now.
+    pub fn flush_capture(&self) -> Result<()> {
+        lock(&self.switch.capture)
+            .flush()
+            .context("writing the capture")
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        self.switch.closing.store(true, Ordering::Relaxed);
+        for port in lock(&self.switch.ports).iter() {
+            lock(&port.outgoing).take();
+            // Wakes the accepting thread, which then sees that the segment closes. A port that is
+            // not accepting is ended by its machine's end.
+            let _ = UnixStream::connect(&port.socket);
+        }
+        // The capture is a diagnosis: failing to write its last bytes must not hide a test's result.
+        let _ = lock(&self.switch.capture).flush();
+    }
+}
+
+struct Switch {
+    ports: Mutex<Vec<Arc<Port>>>,
+    learned: Mutex<HashMap<Address, usize>>,
+    capture: Mutex<Capture>,
+    loss: Mutex<Loss>,
+    dhcp_requests: AtomicU64,
+    dhcp_replies: AtomicU64,
+    closing: AtomicBool,
+}
+
+struct Port {
+    name: String,
+    kind: PortKind,
+    socket: PathBuf,
+    cut: AtomicBool,
+    outgoing: Mutex<Option<SyncSender<Arc<[u8]>>>>,
+}
+
+impl Port {
+    fn passes(&self, frame: &[u8]) -> bool {
+        let is_kept_off =
+            self.kind == PortKind::Host && (frame::dhcp(frame).is_some() || frame::is_ipv6(frame));
+        !self.cut.load(Ordering::Relaxed) && !is_kept_off
+    }
+
+    fn send(&self, frame: &Arc<[u8]>) {
+        if !self.passes(frame) {
+            return;
+        }
+        if let Some(queue) = lock(&self.outgoing).as_ref() {
+            // A full queue drops the frame: that is what a switch does.
+            let _ = queue.try_send(Arc::clone(frame));
+        }
+    }
+}
+
+/// Accepts one machine after the other: each power-on of a VM is a new connection.
+fn serve_port(switch: &Switch, port: &Port, index: usize, listener: &UnixListener) {
+    while let Ok((stream, _)) = listener.accept() {
+        if switch.closing.load(Ordering::Relaxed) {
+            return;
+        }
+        let Ok(writer) = stream.try_clone() else {
+            continue;
+        };
+        let (queue, frames) = sync_channel(QUEUE);
+        *lock(&port.outgoing) = Some(queue);
+        let writing = thread::spawn(move || write_frames(writer, &frames));
+        // An error is the machine's end: the port waits for its next power-on.
+        let _ = read_frames(switch, port, index, stream);
+        lock(&port.outgoing).take();
+        let _ = writing.join();
+    }
+}
+
+fn read_frames(switch: &Switch, port: &Port, index: usize, stream: UnixStream) -> io::Result<()> {
+    let mut reader = BufReader::with_capacity(1 << 18, stream);
+    let mut length = [0; 4];
+    loop {
+        reader.read_exact(&mut length)?;
+        let length = u32::from_be_bytes(length) as usize;
+        if length > frame::LONGEST {
+            return Err(io::Error::other(format!("a frame of {length} bytes")));
+        }
+        let mut frame = vec![0; length];
+        reader.read_exact(&mut frame)?;
+        if port.passes(&frame) {
+            switch.forward(index, frame.into());
+        }
+    }
+}
+
+fn write_frames(stream: UnixStream, frames: &Receiver<Arc<[u8]>>) {
+    let mut writer = BufWriter::with_capacity(1 << 18, stream);
+    while let Ok(first) = frames.recv() {
+        let mut next = Some(first);
+        while let Some(frame) = next {
+            let length = (frame.len() as u32).to_be_bytes();
+            if writer.write_all(&length).is_err() || writer.write_all(&frame).is_err() {
+                return;
+            }
+            next = frames.try_recv().ok();
+        }
+        if writer.flush().is_err() {
+            return;
+        }
+    }
+}
+
+impl Switch {
+    fn forward(&self, from: usize, frame: Arc<[u8]>) {
+        let (Some(destination), Some(source)) = (frame::destination(&frame), frame::source(&frame))
+        else {
+            return;
+        };
+        match frame::dhcp(&frame) {
+            Some(Dhcp::Request) => self.dhcp_requests.fetch_add(1, Ordering::Relaxed),
+            Some(Dhcp::Reply) => self.dhcp_replies.fetch_add(1, Ordering::Relaxed),
+            None => 0,
+        };
+        // A full disk ends the capture, not the test.
+        let _ = lock(&self.capture).record(&frame);
+        if lock(&self.loss).takes() {
+            return;
+        }
+        let known = {
+            let mut learned = lock(&self.learned);
+            if !frame::is_group(source) {
+                learned.insert(source, from);
+            }
+            learned.get(&destination).copied()
+        };
+        let ports = lock(&self.ports).clone();
+        for (index, port) in ports.iter().enumerate() {
+            if index != from && known.is_none_or(|known| known == index) {
+                port.send(&frame);
+            }
+        }
+    }
+}
+
+/// Which frames are lost: a xorshift64 generator, so that a seed gives the same run of losses.
+struct Loss {
+    per_mille: u32,
+    state: u64,
+}
+
+impl Loss {
+    fn none() -> Self {
+        Self {
+            per_mille: 0,
+            state: 1,
+        }
+    }
+
+    fn takes(&mut self) -> bool {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        self.state % 1000 < u64::from(self.per_mille)
+    }
+}
+
+/// A thread that died while it held one of these locks left whole values behind.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const BROADCAST: Address = [0xff; 6];
+    const A: Address = [0x52, 0x54, 0, 0, 0, 0xa];
+    const B: Address = [0x52, 0x54, 0, 0, 0, 0xb];
+    const C: Address = [0x52, 0x54, 0, 0, 0, 0xc];
+
+    /// A segment with one machine a port, seen from the machines' side.
+    struct Bench {
+        segment: Segment,
+        machines: Vec<UnixStream>,
+        _directory: tempfile::TempDir,
+    }
+
+    fn bench(kinds: &[PortKind]) -> Bench {
+        let directory = tempfile::tempdir().unwrap();
+        let capture = directory.path().join("segment.pcap");
+        let segment = Segment::new(directory.path(), &capture).unwrap();
+        let machines: Vec<UnixStream> = kinds
+            .iter()
+            .enumerate()
+            .map(|(index, kind)| {
+                let socket = segment.add_port(&index.to_string(), *kind).unwrap();
+                UnixStream::connect(socket).unwrap()
+            })
+            .collect();
+        let connected = || {
+            lock(&segment.switch.ports)
+                .iter()
+                .all(|port| lock(&port.outgoing).is_some())
+        };
+        while !connected() {
+            thread::yield_now();
+        }
+        Bench {
+            segment,
+            machines,
+            _directory: directory,
+        }
+    }
+
+    impl Bench {
+        fn send(&mut self, machine: usize, frame: &[u8]) {
+            let mut message = (frame.len() as u32).to_be_bytes().to_vec();
+            message.extend(frame);
+            self.machines[machine].write_all(&message).unwrap();
+        }
+
+        fn receive(&mut self, machine: usize) -> Vec<u8> {
+            let stream = &mut self.machines[machine];
+            stream
+                .set_read_timeout(Some(Duration::from_secs(10)))
+                .unwrap();
+            let mut length = [0; 4];
+            stream.read_exact(&mut length).unwrap();
+            let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+            stream.read_exact(&mut frame).unwrap();
+            frame
+        }
+    }
+
+    fn frame(to: Address, from: Address, mark: u8) -> Vec<u8> {
+        [&to[..], &from, &[0x88, 0xb5, mark]].concat()
+    }
+
+    fn dhcp_reply(from: Address) -> Vec<u8> {
+        let mut frame = [&BROADCAST[..], &from, &[0x08, 0x00, 0x45]].concat();
+        frame.resize(34, 0);
+        frame[23] = 17;
+        frame.extend([0, 67, 0, 68]);
+        frame
+    }
+
+    #[test]
+    fn a_known_address_gets_its_frames_alone() {
+        let mut bench = bench(&[PortKind::Machine; 3]);
+        bench.send(0, &frame(BROADCAST, A, 1));
+        assert_eq!(bench.receive(1), frame(BROADCAST, A, 1));
+        assert_eq!(bench.receive(2), frame(BROADCAST, A, 1));
+        bench.send(1, &frame(A, B, 2));
+        assert_eq!(bench.receive(0), frame(A, B, 2));
+        bench.send(1, &frame(BROADCAST, B, 3));
+        // The third machine sees the broadcast and nothing of what went to the first.
+        assert_eq!(bench.receive(2), frame(BROADCAST, B, 3));
+    }
+
+    #[test]
+    fn the_hosts_own_dhcp_stays_off_the_segment() {
+        let mut bench = bench(&[PortKind::Host, PortKind::Machine]);
+        bench.send(0, &dhcp_reply(A));
+        bench.send(0, &frame(BROADCAST, A, 1));
+        assert_eq!(bench.receive(1), frame(BROADCAST, A, 1));
+        assert_eq!(bench.segment.dhcp_replies(), 0);
+    }
+
+    #[test]
+    fn a_cut_port_is_silent_until_it_is_mended() {
+        let mut bench = bench(&[PortKind::Machine; 3]);
+        bench.segment.set_cut("1", true);
+        bench.send(0, &frame(BROADCAST, A, 1));
+        assert_eq!(bench.receive(2), frame(BROADCAST, A, 1));
+        bench.segment.set_cut("1", false);
+        bench.send(2, &frame(BROADCAST, C, 2));
+        assert_eq!(bench.receive(1), frame(BROADCAST, C, 2));
+    }
+
+    #[test]
+    fn loss_is_the_same_for_the_same_seed() {
+        let run = |seed| {
+            let mut loss = Loss {
+                per_mille: 100,
+                state: seed,
+            };
+            (0..1000).map(|_| loss.takes()).collect::<Vec<bool>>()
+        };
+        assert_eq!(run(7), run(7));
+        let lost = run(7).into_iter().filter(|lost| *lost).count();
+        assert!((50..200).contains(&lost), "{lost} of 1000");
+    }
+}

@@ -1,0 +1,358 @@
+//! One virtual machine: a QEMU process that can be switched on, cut off from power, and switched on
+//! again with the same disks.
+
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use std::{fs, thread};
+
+use anyhow::{Context, Result, bail};
+use hardway_model::identity::MacAddress;
+use serde_json::json;
+
+use crate::accelerator::Accelerator;
+use crate::qmp::Qmp;
+use crate::serial::Serial;
+
+const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+const OVMF_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+
+/// The machine's firmware.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Firmware {
+    /// SeaBIOS; the NIC's ROM is iPXE.
+    Bios,
+    /// OVMF, with its own PXE stack.
+    Uefi,
+}
+
+/// What the firmware tries first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BootOrder {
+    /// The NIC, then the disks.
+    Network,
+    /// The disks alone.
+    Disk,
+}
+
+/// A NIC's model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NicModel {
+    /// virtio-net-pci.
+    Virtio,
+    /// Intel 82540EM.
+    E1000,
+}
+
+/// A NIC on the segment.
+#[derive(Debug, Clone)]
+pub struct Nic {
+    /// Its model.
+    pub model: NicModel,
+    /// Its hardware address.
+    pub mac: MacAddress,
+    /// The segment's port, from [`crate::segment::Segment::add_port`].
+    pub port: PathBuf,
+}
+
+/// How a disk is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskKind {
+    /// virtio-blk-pci: /dev/vda.
+    Virtio,
+    /// NVMe: /dev/nvme0n1.
+    Nvme,
+    /// virtio-scsi: /dev/sda.
+    Scsi,
+    /// A USB stick: /dev/sda, removable.
+    Usb,
+}
+
+/// A disk, as a raw file.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    /// The file.
+    pub file: PathBuf,
+    /// How it is attached.
+    pub kind: DiskKind,
+    /// Its serial number.
+    pub serial: String,
+    /// Bytes a second that may be written; `None` for no limit. For scenarios that have to hit
+    /// the middle of an installation.
+    pub write_limit: Option<u64>,
+}
+
+/// Everything about a VM that outlasts a power cut.
+#[derive(Debug, Clone)]
+pub struct VmSpec {
+    /// Its name: that of its logs and sockets.
+    pub name: String,
+    /// Memory in MiB.
+    pub memory: u32,
+    /// Virtual processors.
+    pub processors: u32,
+    /// Its firmware.
+    pub firmware: Firmware,
+    /// What it boots from.
+    pub boot: BootOrder,
+    /// Its NIC.
+    pub nic: Option<Nic>,
+    /// Its disks, in boot order.
+    pub disks: Vec<Disk>,
+    /// Whether it has a screen, for screenshots.
+    pub screen: bool,
+}
+
+/// The folders that a VM's files stand in.
+#[derive(Debug, Clone)]
+pub struct VmFolders {
+    /// Serial log and QEMU's own messages.
+    pub logs: PathBuf,
+    /// Sockets; a short path.
+    pub sockets: PathBuf,
+}
+
+/// A VM, on or off. Dropping it switches it off.
+pub struct Vm {
+    /// Changes count from the next power-on.
+    pub spec: VmSpec,
+    folders: VmFolders,
+    accelerator: Accelerator,
+    serial: Serial,
+    process: Option<Child>,
+}
+
+impl Vm {
+    /// A VM that is switched off.
+    pub fn new(spec: VmSpec, folders: VmFolders, accelerator: Accelerator) -> Self {
+        let serial = Serial::new(&folders.logs.join(format!("{}.serial.log", spec.name)));
+        Self {
+            spec,
+            folders,
+            accelerator,
+            serial,
+            process: None,
+        }
+    }
+
+    /// Switches it on. [`Serial::expect`] counts from here.
+    pub fn power_on(&mut self) -> Result<()> {
+        if self.is_on() {
+            bail!("{} is on already", self.spec.name);
+        }
+        self.serial.skip_to_end();
+        let messages = self
+            .folders
+            .logs
+            .join(format!("{}.qemu.log", self.spec.name));
+        let messages = File::options()
+            .create(true)
+            .append(true)
+            .open(&messages)
+            .with_context(|| format!("opening {}", messages.display()))?;
+        // A socket that a killed QEMU left behind.
+        let _ = fs::remove_file(self.qmp_socket());
+        let mut command = Command::new("qemu-system-x86_64");
+        command
+            .args(self.arguments()?)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(messages)
+            // Ctrl-C is for the lab, which then ends its VMs in order.
+            .process_group(0);
+        end_with_parent(&mut command);
+        let child = command
+            .spawn()
+            .with_context(|| format!("starting qemu-system-x86_64 for {}", self.spec.name))?;
+        self.process = Some(child);
+        Ok(())
+    }
+
+    /// Pulls the plug.
+    pub fn power_cut(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            let name = &self.spec.name;
+            process.kill().with_context(|| format!("killing {name}"))?;
+            process.wait().with_context(|| format!("ending {name}"))?;
+        }
+        Ok(())
+    }
+
+    /// Whether it runs; a VM whose QEMU ended, by itself or by an error, is off.
+    pub fn is_on(&mut self) -> bool {
+        match self.process.as_mut().map(Child::try_wait) {
+            Some(Ok(None)) => true,
+            _ => {
+                self.process = None;
+                false
+            }
+        }
+    }
+
+    /// Presses the reset button.
+    pub fn reset(&self) -> Result<()> {
+        self.qmp()?.execute("system_reset", json!({}))?;
+        Ok(())
+    }
+
+    /// Presses the power button for a moment: ACPI asks the system to shut down.
+    pub fn press_power_button(&self) -> Result<()> {
+        self.qmp()?.execute("system_powerdown", json!({}))?;
+        Ok(())
+    }
+
+    /// Writes what is on the screen to a PNG file. Needs [`VmSpec::screen`].
+    pub fn screenshot(&self, file: &Path) -> Result<()> {
+        let arguments = json!({"filename": file, "format": "png"});
+        self.qmp()?.execute("screendump", arguments)?;
+        Ok(())
+    }
+
+    /// What it says on its serial port.
+    pub fn serial(&self) -> &Serial {
+        &self.serial
+    }
+
+    /// A QMP session of its own.
+    pub fn qmp(&self) -> Result<Qmp> {
+        let socket = self.qmp_socket();
+        // QEMU makes the socket a moment after its start.
+        for _ in 0..100 {
+            if socket.exists() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        Qmp::connect(&socket)
+    }
+
+    fn qmp_socket(&self) -> PathBuf {
+        self.folders.sockets.join(format!("{}.qmp", self.spec.name))
+    }
+
+    fn arguments(&self) -> Result<Vec<String>> {
+        let spec = &self.spec;
+        let mut arguments: Vec<String> = ["-nodefaults", "-display", "none", "-rtc", "base=utc"]
+            .into_iter()
+            .chain(self.accelerator.arguments())
+            .map(str::to_owned)
+            .collect();
+        let mut add = |option: &str, value: String| {
+            arguments.extend([option.to_owned(), value]);
+        };
+        add("-name", spec.name.clone());
+        add("-m", spec.memory.to_string());
+        add("-smp", spec.processors.to_string());
+        add("-device", "virtio-rng-pci".to_owned());
+        let serial = self.serial.path().display();
+        add(
+            "-chardev",
+            format!("file,id=serial,path={serial},append=on"),
+        );
+        add("-serial", "chardev:serial".to_owned());
+        let qmp = self.qmp_socket();
+        add("-qmp", format!("unix:{},server=on,wait=off", qmp.display()));
+        if spec.screen {
+            add("-device", "VGA,vgamem_mb=8".to_owned());
+        }
+        arguments.extend(firmware_arguments(spec, &self.folders)?);
+        arguments.extend(spec.nic.iter().flat_map(|nic| nic_arguments(spec, nic)));
+        let disks = spec.disks.iter().enumerate();
+        arguments.extend(disks.flat_map(|(index, disk)| disk_arguments(index, disk)));
+        Ok(arguments)
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        // Nothing can be done about a process that cannot be killed.
+        let _ = self.power_cut();
+    }
+}
+
+/// Lets a QEMU end with the process that started it, however that ends.
+pub(crate) fn end_with_parent(command: &mut Command) {
+    let die_with_parent = || {
+        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
+            .map_err(std::io::Error::from)
+    };
+    // SAFETY: between fork and exec only prctl(2) is called, which is async-signal-safe.
+    unsafe {
+        command.pre_exec(die_with_parent);
+    }
+}
+
+fn firmware_arguments(spec: &VmSpec, folders: &VmFolders) -> Result<Vec<String>> {
+    match spec.firmware {
+        // With graphics off SeaBIOS, iPXE and GRUB speak on serial.
+        Firmware::Bios => Ok(owned(["-machine", "pc,graphics=off"])),
+        Firmware::Uefi => {
+            let variables = folders.logs.join(format!("{}.nvram", spec.name));
+            if !variables.exists() {
+                fs::copy(OVMF_VARIABLES, &variables)
+                    .with_context(|| format!("copying {OVMF_VARIABLES}"))?;
+            }
+            let code = format!("if=pflash,format=raw,readonly=on,file={OVMF_CODE}");
+            let variables = format!("if=pflash,format=raw,file={}", variables.display());
+            Ok(owned([
+                "-machine", "q35", "-drive", &code, "-drive", &variables,
+            ]))
+        }
+    }
+}
+
+fn nic_arguments(spec: &VmSpec, nic: &Nic) -> Vec<String> {
+    let model = match nic.model {
+        NicModel::Virtio => "virtio-net-pci",
+        NicModel::E1000 => "e1000",
+    };
+    let boot = match (spec.boot, spec.firmware) {
+        // The NIC's own ROM is iPXE even under OVMF; without it OVMF's PXE stack is used.
+        (BootOrder::Network, Firmware::Uefi) => ",bootindex=0,romfile=",
+        (BootOrder::Network, Firmware::Bios) => ",bootindex=0",
+        (BootOrder::Disk, _) => ",bootindex=9,romfile=",
+    };
+    let port = nic.port.display();
+    owned([
+        "-netdev",
+        &format!("stream,id=n0,server=off,addr.type=unix,addr.path={port}"),
+        "-device",
+        &format!("{model},netdev=n0,mac={}{boot}", nic.mac),
+    ])
+}
+
+fn disk_arguments(index: usize, disk: &Disk) -> Vec<String> {
+    let limit = disk
+        .write_limit
+        .map(|limit| format!(",throttling.bps-write={limit}"))
+        .unwrap_or_default();
+    // The host's page cache outlives a killed QEMU, so nothing that it took is lost by not syncing.
+    let drive = format!(
+        "if=none,id=d{index},format=raw,cache=unsafe,discard=unmap,file={}{limit}",
+        disk.file.display()
+    );
+    let serial = &disk.serial;
+    let common = format!("drive=d{index},bootindex={}", index + 1);
+    let device = match disk.kind {
+        DiskKind::Virtio => format!("virtio-blk-pci,{common},serial={serial}"),
+        DiskKind::Nvme => format!("nvme,{common},serial={serial}"),
+        DiskKind::Scsi => format!("scsi-hd,bus=scsi{index}.0,{common},serial={serial}"),
+        DiskKind::Usb => format!("usb-storage,bus=usb{index}.0,{common},removable=on"),
+    };
+    let controller = match disk.kind {
+        DiskKind::Scsi => vec![format!("virtio-scsi-pci,id=scsi{index}")],
+        DiskKind::Usb => vec![format!("qemu-xhci,id=usb{index}")],
+        DiskKind::Virtio | DiskKind::Nvme => vec![],
+    };
+    let devices = controller.into_iter().chain([device]);
+    owned(["-drive", &drive])
+        .into_iter()
+        .chain(devices.flat_map(|device| ["-device".to_owned(), device]))
+        .collect()
+}
+
+fn owned<const COUNT: usize>(arguments: [&str; COUNT]) -> Vec<String> {
+    arguments.map(str::to_owned).to_vec()
+}

@@ -1,0 +1,102 @@
+//! This workspace's programs, built statically and put into `out/bin`.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use crate::{process, progress, workspace};
+
+/// A program that images and labs are made with.
+#[derive(Debug, Clone, Copy)]
+pub enum Program {
+    /// `hardway`: the appliance's PID 1, its services and the command line.
+    Hardway,
+    /// `hardway-agent`: PID 1 of a machine that is being installed.
+    Agent,
+    /// `hardway-lab`: the lab and its scenarios.
+    Lab,
+}
+
+impl Program {
+    fn name(self) -> &'static str {
+        match self {
+            Program::Hardway => "hardway",
+            Program::Agent => "hardway-agent",
+            Program::Lab => "hardway-lab",
+        }
+    }
+
+    /// The package of this workspace that it is built from.
+    pub fn package(self) -> &'static str {
+        match self {
+            Program::Hardway => "hardway-appliance",
+            Program::Agent => "hardway-agent",
+            Program::Lab => "hardway-qemu-tests",
+        }
+    }
+
+    fn profile(self) -> &'static str {
+        match self {
+            Program::Agent => "agent",
+            Program::Hardway | Program::Lab => "release",
+        }
+    }
+}
+
+/// Builds a program and returns its copy in `out/bin`, which is touched only when it has changed.
+pub fn build(program: Program) -> Result<PathBuf> {
+    let name = program.name();
+    let built = cargo_build(program).with_context(|| format!("building {name}"))?;
+    let folder = workspace::out().join("bin");
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let data = fs::read(&built).with_context(|| format!("reading {}", built.display()))?;
+    let copy = folder.join(name);
+    if fs::read(&copy).is_ok_and(|old| old == data) {
+        return Ok(copy);
+    }
+    // A program that runs cannot be written over; one that is renamed into its place can replace it.
+    let fresh = folder.join(format!(".{name}.new"));
+    fs::copy(&built, &fresh).with_context(|| format!("writing {}", fresh.display()))?;
+    fs::rename(&fresh, &copy).with_context(|| format!("renaming {} to {name}", fresh.display()))?;
+    eprintln!("{name}: {}", progress::size(data.len() as u64));
+    Ok(copy)
+}
+
+/// Runs cargo with its own progress on the terminal, then asks it where the program is.
+fn cargo_build(program: Program) -> Result<PathBuf> {
+    let command = || {
+        let mut cargo = Command::new("cargo");
+        cargo.args(["build", "--locked", "--profile", program.profile(), "--package", program.package()]);
+        cargo.current_dir(workspace::root());
+        cargo
+    };
+    process::run_visibly(command().arg("--quiet"))?;
+    let messages = process::run(command().args(["--quiet", "--message-format", "json"]))?;
+    executable(&messages, program.name()).with_context(|| format!("cargo named no program {}", program.name()))
+}
+
+fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+    #[derive(Deserialize)]
+    struct Message {
+        executable: Option<PathBuf>,
+    }
+    let parsed = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
+    parsed.filter_map(|message| message.executable).find(|path| path.file_name().is_some_and(|file| file == name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_is_found_among_cargos_messages() {
+        let messages = "{\"reason\":\"compiler-artifact\",\"executable\":null}\n\
+                        {\"reason\":\"compiler-artifact\",\"executable\":\"/t/agent/hardway-agent\"}\n\
+                        {\"reason\":\"build-finished\",\"success\":true}\n";
+        assert_eq!(executable(messages, "hardway-agent"), Some("/t/agent/hardway-agent".into()));
+        assert_eq!(executable(messages, "hardway"), None);
+    }
+}

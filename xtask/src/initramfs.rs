@@ -1,0 +1,135 @@
+//! An initramfs: a cpio archive in the kernel's `newc` format, equal byte for byte for equal input.
+//!
+//! Format: the kernel's Documentation/driver-api/early-userspace/buffer-format.rst.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use cpio::newc::{Builder, ModeFileType, trailer};
+
+use crate::progress;
+
+/// The highest ordinary level of zstd. Its window of 8 MiB is the most that the kernel's initramfs
+/// unpacker accepts, so levels above (`--ultra`, `--long`) must not be used.
+const LEVEL: i32 = 19;
+
+/// The content of an initramfs, sorted by path.
+#[derive(Debug, Default)]
+pub struct Archive {
+    entries: BTreeMap<String, Entry>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Directory,
+    File { mode: u32, data: Vec<u8> },
+    CharacterDevice { major: u32, minor: u32 },
+}
+
+impl Archive {
+    /// An archive with the folders that both inits mount on, and `/dev/console`, which the kernel
+    /// opens before it starts `/init`.
+    pub fn for_init(program: Vec<u8>) -> Archive {
+        let mut archive = Archive::default();
+        for path in ["dev", "proc", "sys", "run", "tmp", "etc", "mnt", "lib"] {
+            archive.directory(path);
+        }
+        archive.entries.insert("dev/console".to_owned(), Entry::CharacterDevice { major: 5, minor: 1 });
+        archive.file("init", 0o755, program);
+        archive
+    }
+
+    /// Adds a folder and those above it. Paths are relative to the root.
+    pub fn directory(&mut self, path: &str) {
+        let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
+        for end in ends {
+            self.entries.entry(path[..end].to_owned()).or_insert(Entry::Directory);
+        }
+    }
+
+    /// Adds a file and the folders above it.
+    pub fn file(&mut self, path: &str, mode: u32, data: Vec<u8>) {
+        if let Some((folder, _)) = path.rsplit_once('/') {
+            self.directory(folder);
+        }
+        self.entries.insert(path.to_owned(), Entry::File { mode, data });
+    }
+
+    /// The archive as the kernel reads it, uncompressed.
+    pub fn pack(&self) -> Result<Vec<u8>> {
+        let mut output = Vec::new();
+        // The kernel takes entries with the same inode number for links to one file.
+        for (inode, (path, entry)) in (1..).zip(&self.entries) {
+            output = entry.write(path, inode, output).with_context(|| format!("packing /{path}"))?;
+        }
+        trailer(output).context("ending the archive")
+    }
+
+    /// Packs and compresses; `what` is shown while it lasts.
+    pub fn compress(&self, what: &str) -> Result<Vec<u8>> {
+        let packed = self.pack()?;
+        let step = progress::bytes(format!("compressing {what}"), packed.len() as u64);
+        let mut encoder = zstd::Encoder::new(Vec::new(), LEVEL).context("starting zstd")?;
+        encoder.set_pledged_src_size(Some(packed.len() as u64)).context("announcing the size to zstd")?;
+        for chunk in packed.chunks(1 << 20) {
+            encoder.write_all(chunk).context("compressing")?;
+            step.advance(chunk.len() as u64);
+        }
+        let compressed = encoder.finish().context("compressing")?;
+        step.done(&format!("{} from {}", progress::size(compressed.len() as u64), progress::size(packed.len() as u64)));
+        Ok(compressed)
+    }
+}
+
+impl Entry {
+    fn write(&self, path: &str, inode: u32, output: Vec<u8>) -> Result<Vec<u8>> {
+        let builder = Builder::new(path).ino(inode).uid(0).gid(0).mtime(0);
+        let (builder, data): (Builder, &[u8]) = match self {
+            Entry::Directory => (builder.mode(0o755).set_mode_file_type(ModeFileType::Directory).nlink(2), &[]),
+            Entry::File { mode, data } => (builder.mode(*mode).set_mode_file_type(ModeFileType::Regular).nlink(1), data),
+            Entry::CharacterDevice { major, minor } => {
+                let builder = builder.mode(0o600).set_mode_file_type(ModeFileType::Char).nlink(1);
+                (builder.rdev_major(*major).rdev_minor(*minor), &[])
+            }
+        };
+        let size = u32::try_from(data.len()).context("a file in an initramfs has less than 4 GiB")?;
+        let mut writer = builder.write(output, size);
+        writer.write_all(data)?;
+        Ok(writer.finish()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn folders_come_before_their_files_and_everything_is_roots() {
+        let mut archive = Archive::for_init(b"program".to_vec());
+        archive.file("lib/hardway/modules/index.json", 0o644, b"{}".to_vec());
+        let packed = archive.pack().unwrap();
+        assert_eq!(packed, archive.pack().unwrap());
+
+        let mut rest = packed.as_slice();
+        let mut seen = Vec::new();
+        loop {
+            let mut reader = cpio::newc::Reader::new(rest).unwrap();
+            if reader.entry().is_trailer() {
+                break;
+            }
+            let entry = reader.entry();
+            assert_eq!((entry.uid(), entry.gid(), entry.mtime()), (0, 0, 0));
+            seen.push((entry.name().to_owned(), entry.mode()));
+            let mut data = Vec::new();
+            reader.read_to_end(&mut data).unwrap();
+            rest = reader.finish().unwrap();
+        }
+        let position = |name: &str| seen.iter().position(|(path, _)| path == name).unwrap();
+        assert!(position("lib/hardway") < position("lib/hardway/modules"));
+        assert!(position("lib/hardway/modules") < position("lib/hardway/modules/index.json"));
+        assert_eq!(seen[position("init")].1, 0o100755);
+        assert_eq!(seen[position("dev/console")].1, 0o020600);
+    }
+}

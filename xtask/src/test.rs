@@ -1,0 +1,59 @@
+//! `test`: format, lints, unit tests, and the scenarios on virtual machines.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+
+use crate::{lab, process, setup, workspace};
+
+/// One kind of test.
+#[derive(Debug, Subcommand)]
+pub enum Kind {
+    /// Unit, property and tidy tests
+    Unit,
+    /// Scenarios on virtual machines: all, or the one whose name is given
+    E2e {
+        /// The scenario's name, or a part of it
+        name: Option<String>,
+    },
+}
+
+/// Runs one kind, or all of them in order of what they cost.
+pub fn run(kind: Option<Kind>) -> Result<()> {
+    setup::ensure()?;
+    match kind {
+        Some(Kind::Unit) => unit(),
+        Some(Kind::E2e { name }) => scenarios(name.as_deref()),
+        None => {
+            cargo(&["fmt", "--all", "--check"])?;
+            cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"])?;
+            unit()?;
+            scenarios(None)
+        }
+    }
+}
+
+fn unit() -> Result<()> {
+    let has_nextest = Command::new("cargo").args(["nextest", "--version"]).output().is_ok_and(|output| output.status.success());
+    if !has_nextest {
+        return cargo(&["test", "--workspace", "--locked"]);
+    }
+    // nextest runs no documentation tests.
+    cargo(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast"])?;
+    cargo(&["test", "--workspace", "--locked", "--doc"])
+}
+
+fn scenarios(name: Option<&str>) -> Result<()> {
+    let program = lab::build(None, true)?;
+    let mut command = Command::new(program);
+    command.arg("test").args(name).arg("--artifacts").arg(workspace::out());
+    process::run_visibly(command.current_dir(workspace::root())).context("running the scenarios")
+}
+
+fn cargo(arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new("cargo");
+    command.args(arguments).current_dir(workspace::root());
+    eprintln!("test: {}", process::line(&command));
+    process::run_visibly(&mut command)
+}
