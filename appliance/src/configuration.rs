@@ -59,7 +59,7 @@ pub async fn watch(context: serve::Context) -> anyhow::Result<()> {
 }
 
 /// What changes when a file is written. Content is not compared: a saved file is meant.
-fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+pub fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
 }

@@ -2,12 +2,12 @@
 //!
 //! | module | what it holds |
 //! | --- | --- |
-//! | [`init`] | PID 1: mounts, modules, network, then supervises `serve` |
-//! | [`console`] | the status screen on every console |
+//! | [`init`] | PID 1: mounts, modules, network, the screen; then supervises `serve` |
 //! | [`configuration`] | cluster.yaml as it stands on disk, and the watch over it |
 //! | [`fleet`] | the one owner of desired state and lifecycle: commands in, snapshots out |
 //! | [`journal`] | durable state |
 //! | [`images`] | the OS images in the store, hashed in the background |
+//! | [`local_folder`] | where Butane finds the files beside it |
 //! | [`render`] | config parts → Ignition → ordered operations for one machine |
 //! | [`checks`] | readiness checks of running machines |
 //! | [`serve`] | socket loops |
@@ -24,11 +24,13 @@ mod checks;
 mod cli;
 mod clock;
 mod configuration;
-mod console;
+#[cfg(test)]
+mod fixture;
 mod fleet;
 mod images;
 mod init;
 mod journal;
+mod local_folder;
 mod render;
 mod serve;
 mod ui;
@@ -60,6 +62,9 @@ enum Command {
     Grant(cli::operator::GrantCommand),
     /// Install a machine again, as a new generation
     Reinstall(cli::operator::MachineName),
+    /// The appliance itself
+    #[command(subcommand)]
+    Appliance(cli::operator::ApplianceCommand),
     /// Print the whole durable state as JSON
     Export(cli::client::Appliance),
     /// Judge, merge and translate Ignition configs
@@ -93,7 +98,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Init => anyhow::bail!("`hardway init` is for PID 1 of the appliance"),
-        Command::Serve(options) => serve::run(options).map(|()| ExitCode::SUCCESS),
+        Command::Serve(options) => serve::run(options),
         Command::Check(arguments) => cli::check::run(&arguments),
         Command::Schema => cli::check::schema().map(|()| ExitCode::SUCCESS),
         Command::Plan(machine) => cli::operator::plan(&machine).map(|()| ExitCode::SUCCESS),
@@ -101,6 +106,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Grant(command) => cli::operator::grant(&command).map(|()| ExitCode::SUCCESS),
         Command::Reinstall(machine) => {
             cli::operator::reinstall(&machine).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Appliance(command) => {
+            cli::operator::appliance(&command).map(|()| ExitCode::SUCCESS)
         }
         Command::Export(appliance) => cli::operator::export(&appliance).map(|()| ExitCode::SUCCESS),
         Command::Ignition(command) => cli::ignition::run(&command),

@@ -23,7 +23,8 @@ impl Arguments {
                 .next_back()
         };
         let url = last("hardway.url").context("the kernel argument hardway.url= is missing")?;
-        let token = last("hardway.token").context("the kernel argument hardway.token= is missing")?;
+        let token =
+            last("hardway.token").context("the kernel argument hardway.token= is missing")?;
         let boot_mac = last("BOOTIF").map(parse_bootif).transpose()?;
         Ok(Self {
             url: url.trim_end_matches('/').to_owned(),
@@ -56,11 +57,15 @@ mod tests {
         assert_eq!(full.url, "http://10.77.0.1");
         assert_eq!(full.token, "t0ken");
         assert_eq!(full.boot_mac.unwrap().to_string(), "52:54:00:00:00:0a");
-        let bare = Arguments::parse("hardway.token=a hardway.token=b hardway.url=http://x").unwrap();
+        let bare =
+            Arguments::parse("hardway.token=a hardway.token=b hardway.url=http://x").unwrap();
         assert_eq!((bare.token.as_str(), bare.boot_mac), ("b", None));
         for (line, message) in [
             ("", "the kernel argument hardway.url= is missing"),
-            ("hardway.url=http://x", "the kernel argument hardway.token= is missing"),
+            (
+                "hardway.url=http://x",
+                "the kernel argument hardway.token= is missing",
+            ),
             (
                 "hardway.url=http://x hardway.token=t BOOTIF=01-zz",
                 "reading the kernel argument BOOTIF=01-zz",

@@ -41,8 +41,14 @@ pub fn install_this_machine() -> ! {
     loop {
         let Err(error) = run(&arguments, &appliance, &mut drivers, &reports);
         let cause = format!("{error:#}");
-        reports.show(&format!("\n*** {cause}\n*** trying again in {} s", HOLD.as_secs()));
-        reports.event(AgentEvent::Failed { step: "start".to_owned(), cause });
+        reports.show(&format!(
+            "\n*** {cause}\n*** trying again in {} s",
+            HOLD.as_secs()
+        ));
+        reports.event(AgentEvent::Failed {
+            step: "start".to_owned(),
+            cause,
+        });
         std::thread::sleep(HOLD);
     }
 }
@@ -53,7 +59,8 @@ fn run(
     own_drivers: &mut OwnDrivers,
     reports: &Reports,
 ) -> Result<Infallible> {
-    let boot_mac = network::bring_up(arguments.boot_mac, own_drivers, reports).context("bringing the network up")?;
+    let boot_mac = network::bring_up(arguments.boot_mac, own_drivers, reports)
+        .context("bringing the network up")?;
     clock::set_from(appliance, reports)?;
     let mut drivers = Drivers::open(appliance, reports)?;
     drivers.coldplug();
@@ -61,7 +68,9 @@ fn run(
 }
 
 fn hold(console: &Console, error: &anyhow::Error) {
-    console.line(&format!("\n*** {error:#}\n*** boot this machine from its appliance again"));
+    console.line(&format!(
+        "\n*** {error:#}\n*** boot this machine from its appliance again"
+    ));
     std::thread::sleep(HOLD);
 }
 
@@ -69,7 +78,9 @@ fn hold(console: &Console, error: &anyhow::Error) {
 /// a minute, and followed by a reboot.
 fn hold_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
-        Console::open().line(&format!("\n*** bug in the agent: {panic}\n*** rebooting in a minute"));
+        Console::open().line(&format!(
+            "\n*** bug in the agent: {panic}\n*** rebooting in a minute"
+        ));
         std::thread::sleep(Duration::from_secs(60));
         let _ = power::reboot();
     }));

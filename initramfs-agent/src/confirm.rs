@@ -43,7 +43,8 @@ fn confirm(file: &Path) -> Result<()> {
     let text = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
     let confirmation: Confirmation =
         serde_json::from_slice(&text).with_context(|| format!("parsing {}", file.display()))?;
-    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("reading the boot id")?;
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .context("reading the boot id")?;
     let running = Running {
         machine: confirmation.machine,
         generation: confirmation.generation,

@@ -27,13 +27,19 @@ pub fn acquire(link: &str, mac: MacAddress) -> Result<Lease> {
     let deadline = Instant::now() + PATIENCE;
     let transaction = transaction_id(mac);
     while Instant::now() < deadline {
-        let offer = exchange(&socket, deadline, |seconds| {
-            encode(DISCOVER, transaction, mac, seconds, None)
-        }, |reply| reply.transaction == transaction && reply.kind == OFFER)
+        let offer = exchange(
+            &socket,
+            deadline,
+            |seconds| encode(DISCOVER, transaction, mac, seconds, None),
+            |reply| reply.transaction == transaction && reply.kind == OFFER,
+        )
         .with_context(|| format!("asking for an address on {link}"))?;
-        let answer = exchange(&socket, deadline, |seconds| {
-            encode(REQUEST, transaction, mac, seconds, Some(&offer.lease))
-        }, |reply| reply.transaction == transaction && matches!(reply.kind, ACK | NAK))
+        let answer = exchange(
+            &socket,
+            deadline,
+            |seconds| encode(REQUEST, transaction, mac, seconds, Some(&offer.lease)),
+            |reply| reply.transaction == transaction && matches!(reply.kind, ACK | NAK),
+        )
         .with_context(|| format!("requesting {} on {link}", offer.lease.address))?;
         if answer.kind == ACK {
             return Ok(answer.lease);
@@ -57,7 +63,10 @@ fn exchange(
             .send_to(&request(start.elapsed().as_secs() as u16), &everybody)
             .context("sending to 255.255.255.255:67")?;
         let next = Instant::now() + wait;
-        while let Some(left) = next.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        while let Some(left) = next
+            .checked_duration_since(Instant::now())
+            .filter(|left| !left.is_zero())
+        {
             if let Some(reply) = receive(socket, left)?.filter(&fits) {
                 return Ok(reply);
             }
@@ -69,10 +78,14 @@ fn exchange(
 
 fn receive(mut socket: &Socket, patience: Duration) -> Result<Option<Reply>> {
     let mut packet = [0; 2048];
-    socket.set_read_timeout(Some(patience)).context("setting a timeout")?;
+    socket
+        .set_read_timeout(Some(patience))
+        .context("setting a timeout")?;
     match std::io::Read::read(&mut socket, &mut packet) {
         Ok(length) => Ok(Reply::decode(&packet[..length])),
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+            Ok(None)
+        }
         Err(error) => Err(error).context("receiving"),
     }
 }
@@ -82,7 +95,10 @@ fn open(link: &str) -> std::io::Result<Socket> {
     socket.set_reuse_address(true)?;
     socket.set_broadcast(true)?;
     socket.bind_device(Some(link.as_bytes()))?;
-    socket.bind(&SockAddr::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68)))?;
+    socket.bind(&SockAddr::from(SocketAddrV4::new(
+        Ipv4Addr::UNSPECIFIED,
+        68,
+    )))?;
     Ok(socket)
 }
 

@@ -23,7 +23,10 @@ impl OwnDrivers {
     pub fn open(reports: &Reports) -> Self {
         let folder = Path::new(OWN);
         match Index::load(&folder.join("index.json")) {
-            Ok(index) => Self(Some(ModuleLoader::new(index, Source::Folder(folder.to_owned())))),
+            Ok(index) => Self(Some(ModuleLoader::new(
+                index,
+                Source::Folder(folder.to_owned()),
+            ))),
             Err(error) => {
                 reports.log(&format!("no modules in the initramfs: {}", chain(&error)));
                 Self(None)
@@ -52,7 +55,11 @@ impl Drivers {
             .context("fetching the index of kernel modules")?;
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         if index.kernel != kernel.trim() {
-            bail!("the appliance's modules are for kernel {}, and {} runs here", index.kernel, kernel.trim());
+            bail!(
+                "the appliance's modules are for kernel {}, and {} runs here",
+                index.kernel,
+                kernel.trim()
+            );
         }
         let (appliance, told) = (appliance.clone(), reports.clone());
         let fetch = move |_: &str, module: &Module| fetch(&appliance, &told, module);
@@ -64,7 +71,10 @@ impl Drivers {
 
     /// Loads what the devices ask for. What fails is told and left out.
     pub fn coldplug(&mut self) {
-        tell(&self.reports, &self.loader.coldplug(Path::new("/sys"), QUIET));
+        tell(
+            &self.reports,
+            &self.loader.coldplug(Path::new("/sys"), QUIET),
+        );
     }
 
     /// Loads the first of several modules that is wanted by name. One that the kernel has built in
@@ -79,11 +89,16 @@ impl Drivers {
 }
 
 fn fetch(appliance: &Appliance, reports: &Reports, module: &Module) -> Result<Vec<u8>, String> {
-    let bytes = patiently(reports, || appliance.get(&format!("/modules/{}", module.file), &[]))
-        .map_err(|error| chain(&error))?;
+    let bytes = patiently(reports, || {
+        appliance.get(&format!("/modules/{}", module.file), &[])
+    })
+    .map_err(|error| chain(&error))?;
     let found = hardway_model::identity::Sha256(Sha256::digest(&bytes).into()).to_string();
     if found != module.sha256 {
-        return Err(format!("its SHA-256 is {found}, and the index says {}", module.sha256));
+        return Err(format!(
+            "its SHA-256 is {found}, and the index says {}",
+            module.sha256
+        ));
     }
     Ok(bytes)
 }

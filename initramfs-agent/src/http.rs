@@ -125,21 +125,32 @@ impl Appliance {
         let url = self.absolute(url);
         let request = headers
             .iter()
-            .fold(self.agent.get(&url), |request, (name, value)| request.header(name, value));
+            .fold(self.agent.get(&url), |request, (name, value)| {
+                request.header(name, value)
+            });
         self.body(&url, request.call())
     }
 
     /// Sends JSON to a path on the appliance, and gives back the answer's body.
     pub fn post<T: Serialize>(&self, path: &str, message: &T) -> Result<Vec<u8>, HttpError> {
         let url = self.absolute(path);
-        let json = serde_json::to_vec(message)
-            .map_err(|source| HttpError::Decode { url: url.clone(), source })?;
-        let request = self.agent.post(&url).header("content-type", "application/json");
+        let json = serde_json::to_vec(message).map_err(|source| HttpError::Decode {
+            url: url.clone(),
+            source,
+        })?;
+        let request = self
+            .agent
+            .post(&url)
+            .header("content-type", "application/json");
         self.body(&url, request.send(&json[..]))
     }
 
     /// Sends JSON and decodes JSON.
-    pub fn ask<Q: Serialize, A: DeserializeOwned>(&self, path: &str, message: &Q) -> Result<A, HttpError> {
+    pub fn ask<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        path: &str,
+        message: &Q,
+    ) -> Result<A, HttpError> {
         let bytes = self.post(path, message)?;
         decode(&self.absolute(path), &bytes)
     }
@@ -176,7 +187,8 @@ impl Appliance {
             .limit(LARGEST)
             .read_to_vec()
             .map_err(|error| transport(url, error))?;
-        self.fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.fetched
+            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Ok(bytes)
     }
 }
@@ -193,15 +205,24 @@ fn checked(url: &str, response: Reply) -> Result<ureq::http::Response<ureq::Body
     let cause = serde_json::from_str::<ErrorBody>(&text).map_or(text, |body| body.error);
     Err(match status.as_u16() {
         403 => HttpError::Refused(cause),
-        status => HttpError::Status { url: url.to_owned(), status, cause },
+        status => HttpError::Status {
+            url: url.to_owned(),
+            status,
+            cause,
+        },
     })
 }
 
 fn decode<T: DeserializeOwned>(url: &str, bytes: &[u8]) -> Result<T, HttpError> {
-    serde_json::from_slice(bytes)
-        .map_err(|source| HttpError::Decode { url: url.to_owned(), source })
+    serde_json::from_slice(bytes).map_err(|source| HttpError::Decode {
+        url: url.to_owned(),
+        source,
+    })
 }
 
 fn transport(url: &str, error: ureq::Error) -> HttpError {
-    HttpError::Transport { url: url.to_owned(), source: Box::new(error) }
+    HttpError::Transport {
+        url: url.to_owned(),
+        source: Box::new(error),
+    }
 }

@@ -57,7 +57,9 @@ fn find(boot_mac: Option<MacAddress>, drivers: &mut OwnDrivers, reports: &Report
         }
         if Instant::now() >= deadline {
             match boot_mac {
-                Some(mac) => bail!("no network card with address {mac}, from which this machine booted, has a driver here"),
+                Some(mac) => bail!(
+                    "no network card with address {mac}, from which this machine booted, has a driver here"
+                ),
                 None => bail!("no network card has a driver here"),
             }
         }
@@ -79,14 +81,20 @@ fn with_carrier(links: Vec<Link>) -> Result<Link> {
         }
         if Instant::now() >= deadline {
             let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
-            bail!("{} has no carrier: is the cable plugged in?", names.join(", "));
+            bail!(
+                "{} has no carrier: is the cable plugged in?",
+                names.join(", ")
+            );
         }
     }
 }
 
 /// For images and files that cluster.yaml names by host name.
 fn write_resolver(servers: &[Ipv4Addr]) {
-    let text: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
+    let text: String = servers
+        .iter()
+        .map(|server| format!("nameserver {server}\n"))
+        .collect();
     // Without it only names are lost, and whoever needs one says so.
     let _ = std::fs::create_dir_all("/etc").and_then(|()| std::fs::write("/etc/resolv.conf", text));
 }

@@ -48,7 +48,11 @@ impl Reports {
             sequence: 0,
         };
         std::thread::spawn(move || courier.run());
-        Self { console: Arc::new(console), queue, refused }
+        Self {
+            console: Arc::new(console),
+            queue,
+            refused,
+        }
     }
 
     /// Reports that nobody hears.
@@ -119,7 +123,9 @@ impl Courier {
 
     /// Waits for something to send and takes what comes right after it. `false` at the end.
     fn gather(&mut self) -> bool {
-        let Ok(first) = self.outgoing.recv() else { return false };
+        let Ok(first) = self.outgoing.recv() else {
+            return false;
+        };
         self.accept(first);
         while self.flushes.is_empty() {
             match self.outgoing.recv_timeout(BATCH) {
@@ -136,8 +142,10 @@ impl Courier {
             Outgoing::Line(line) => self.accept_line(line),
             Outgoing::Event(event) => {
                 // Of progress only the latest counts.
-                if let (AgentEvent::Progress { step: new, .. }, Some(AgentEvent::Progress { step, .. })) =
-                    (&event, self.pending.back())
+                if let (
+                    AgentEvent::Progress { step: new, .. },
+                    Some(AgentEvent::Progress { step, .. }),
+                ) = (&event, self.pending.back())
                     && new == step
                 {
                     self.pending.pop_back();
@@ -151,7 +159,9 @@ impl Courier {
         match self.pending.back_mut() {
             Some(AgentEvent::Log { lines }) if lines.len() < LONGEST_BATCH => lines.push(line),
             _ if self.pending.len() >= BACKLOG => {}
-            _ => self.pending.push_back(AgentEvent::Log { lines: vec![line] }),
+            _ => self
+                .pending
+                .push_back(AgentEvent::Log { lines: vec![line] }),
         }
     }
 
@@ -209,7 +219,11 @@ mod tests {
     fn lines_travel_together_and_progress_is_the_latest() {
         let mut courier = courier();
         let progress = |done| {
-            Outgoing::Event(AgentEvent::Progress { step: "write-image".into(), done, total: None })
+            Outgoing::Event(AgentEvent::Progress {
+                step: "write-image".into(),
+                done,
+                total: None,
+            })
         };
         courier.accept(Outgoing::Line("a".into()));
         courier.accept(Outgoing::Line("b".into()));
@@ -221,7 +235,11 @@ mod tests {
         };
         let expected = [
             lines(&["a", "b"]),
-            AgentEvent::Progress { step: "write-image".into(), done: 2, total: None },
+            AgentEvent::Progress {
+                step: "write-image".into(),
+                done: 2,
+                total: None,
+            },
             lines(&["c"]),
         ];
         assert_eq!(courier.pending, expected);
@@ -231,10 +249,14 @@ mod tests {
     fn a_long_silence_keeps_events_and_drops_lines() {
         let mut courier = courier();
         for number in 0..BACKLOG {
-            courier.accept(Outgoing::Event(AgentEvent::StepStarted { step: number.to_string() }));
+            courier.accept(Outgoing::Event(AgentEvent::StepStarted {
+                step: number.to_string(),
+            }));
         }
         courier.accept(Outgoing::Line("lost".into()));
-        let last = AgentEvent::StepStarted { step: "kept".into() };
+        let last = AgentEvent::StepStarted {
+            step: "kept".into(),
+        };
         courier.accept(Outgoing::Event(last.clone()));
         assert_eq!(courier.pending.len(), BACKLOG + 1);
         assert_eq!(courier.pending.back(), Some(&last));

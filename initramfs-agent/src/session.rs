@@ -34,8 +34,19 @@ pub struct Session {
 
 impl Session {
     /// A machine that is up and knows its appliance.
-    pub fn new(boot_mac: MacAddress, appliance: Appliance, drivers: Drivers, reports: Reports) -> Self {
-        Self { boot_mac, appliance, drivers, reports, config: None }
+    pub fn new(
+        boot_mac: MacAddress,
+        appliance: Appliance,
+        drivers: Drivers,
+        reports: Reports,
+    ) -> Self {
+        Self {
+            boot_mac,
+            appliance,
+            drivers,
+            reports,
+            config: None,
+        }
     }
 
     /// Says hello and obeys until control has passed to another kernel. An error is one of the
@@ -44,10 +55,19 @@ impl Session {
         loop {
             self.drivers.coldplug();
             match self.hello()? {
-                Orders::Execute { plan, confirmation_key } => self.execute(&plan, &confirmation_key),
-                Orders::Hold { reason, retry_after } => {
+                Orders::Execute {
+                    plan,
+                    confirmation_key,
+                } => self.execute(&plan, &confirmation_key),
+                Orders::Hold {
+                    reason,
+                    retry_after,
+                } => {
                     let pause = Duration::from_secs(retry_after.clamp(1, 3600).into());
-                    self.reports.show(&format!("\nholding: {reason}\nasking again in {} s", pause.as_secs()));
+                    self.reports.show(&format!(
+                        "\nholding: {reason}\nasking again in {} s",
+                        pause.as_secs()
+                    ));
                     std::thread::sleep(pause);
                 }
             }
@@ -62,7 +82,9 @@ impl Session {
             fetched: self.appliance.fetched(),
             inventory: inventory::take(Path::new("/")),
         };
-        let outcome = patiently(&self.reports, || self.appliance.ask("/agent/v1/hello", &hello));
+        let outcome = patiently(&self.reports, || {
+            self.appliance.ask("/agent/v1/hello", &hello)
+        });
         if let Err(error @ HttpError::Refused(_)) = &outcome {
             self.reboot_for_a_new_token(error);
         }
@@ -79,17 +101,23 @@ impl Session {
         };
         let Err(failure) = apply::execute(plan, execution);
         let cause = format!("{:#}", failure.error);
-        self.reports.event(AgentEvent::Failed { step: failure.step.to_owned(), cause: cause.clone() });
+        self.reports.event(AgentEvent::Failed {
+            step: failure.step.to_owned(),
+            cause: cause.clone(),
+        });
         self.reports.show(&format!(
             "\n*** {} failed: {cause}\n*** asking the appliance again in {} s",
             failure.step,
             HOLD.as_secs()
         ));
         self.reports.flush(HOLD);
-        let spent = failure.error.chain().find_map(|cause| match cause.downcast_ref() {
-            Some(error @ HttpError::Refused(_)) => Some(error),
-            _ => None,
-        });
+        let spent = failure
+            .error
+            .chain()
+            .find_map(|cause| match cause.downcast_ref() {
+                Some(error @ HttpError::Refused(_)) => Some(error),
+                _ => None,
+            });
         if let Some(error) = spent {
             self.reboot_for_a_new_token(error);
         }

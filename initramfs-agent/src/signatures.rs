@@ -39,25 +39,50 @@ const KINDS: &[Magic] = &[
     ("LUKS", 0, b"LUKS\xba\xbe", None),
     ("mdraid", 4096, &[0xfc, 0x4e, 0x2b, 0xa9], None),
     ("mdraid", 0, &[0xfc, 0x4e, 0x2b, 0xa9], None),
-    ("bcache", 4096 + 24, &[0xc6, 0x85, 0x73, 0xf6, 0x4e, 0x1a, 0x45, 0xca], None),
+    (
+        "bcache",
+        4096 + 24,
+        &[0xc6, 0x85, 0x73, 0xf6, 0x4e, 0x1a, 0x45, 0xca],
+        None,
+    ),
     ("iso9660", 0x8001, b"CD001", Some((0x8028, 32))),
     ("udf", 0x9001, b"NSR0", None),
     ("squashfs", 0, b"hsqs", None),
-    ("erofs", 1024, &[0xe2, 0xe1, 0xf5, 0xe0], Some((1024 + 64, 16))),
+    (
+        "erofs",
+        1024,
+        &[0xe2, 0xe1, 0xf5, 0xe0],
+        Some((1024 + 64, 16)),
+    ),
     ("f2fs", 1024, &[0x10, 0x20, 0xf5, 0xf2], None),
     ("jfs", 0x8000, b"JFS1", None),
     ("reiserfs", 0x1_0034, b"ReIsEr", None),
-    ("bcachefs", 4096 + 24, &[0xc6, 0x85, 0x73, 0xf6, 0x66, 0xce, 0x90, 0xa9], None),
+    (
+        "bcachefs",
+        4096 + 24,
+        &[0xc6, 0x85, 0x73, 0xf6, 0x66, 0xce, 0x90, 0xa9],
+        None,
+    ),
     ("VMFS", 0x10_0000, &[0x0d, 0xd0, 0x01, 0xc0], None),
 ];
 
 /// Looks at `length` bytes of `disk` from `start`.
-pub fn find(disk: &mut (impl Read + Seek), start: u64, length: u64) -> std::io::Result<Vec<Signature>> {
-    let mut stretch = Stretch { disk, start, length };
+pub fn find(
+    disk: &mut (impl Read + Seek),
+    start: u64,
+    length: u64,
+) -> std::io::Result<Vec<Signature>> {
+    let mut stretch = Stretch {
+        disk,
+        start,
+        length,
+    };
     let mut found = Vec::new();
     found.extend(stretch.ext()?);
     for (kind, at, magic, label) in KINDS {
-        if stretch.read(*at, magic.len())? == *magic && !found.iter().any(|s: &Signature| s.kind == *kind) {
+        if stretch.read(*at, magic.len())? == *magic
+            && !found.iter().any(|s: &Signature| s.kind == *kind)
+        {
             let label = match label {
                 Some((at, length)) => text(&stretch.read(*at, *length)?),
                 None => None,
@@ -101,7 +126,9 @@ impl<D: Read + Seek> Stretch<'_, D> {
         if block.get(56..58) != Some(&[0x53, 0xef]) {
             return Ok(None);
         }
-        let bits = |at: usize| u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
+        let bits = |at: usize| {
+            u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]])
+        };
         let kind = if bits(96) & !OLD_INCOMPATIBLE != 0 || bits(100) & !OLD_READ_ONLY != 0 {
             "ext4"
         } else if bits(92) & JOURNAL != 0 {
@@ -109,7 +136,10 @@ impl<D: Read + Seek> Stretch<'_, D> {
         } else {
             "ext2"
         };
-        Ok(Some(Signature { kind, label: text(&block[120..136]) }))
+        Ok(Some(Signature {
+            kind,
+            label: text(&block[120..136]),
+        }))
     }
 
     /// One of the uberblocks of the first label: 128 KiB of them from 128 KiB on, 1 KiB apart.
@@ -119,7 +149,10 @@ impl<D: Read + Seek> Stretch<'_, D> {
         let present = ring.chunks(1024).any(|block| {
             block.starts_with(&magic.to_le_bytes()) || block.starts_with(&magic.to_be_bytes())
         });
-        Ok(present.then_some(Signature { kind: "zfs", label: None }))
+        Ok(present.then_some(Signature {
+            kind: "zfs",
+            label: None,
+        }))
     }
 
     /// Superblocks 0.90, in the last whole 64 KiB, and 1.0, 8 KiB before the end.
@@ -128,7 +161,10 @@ impl<D: Read + Seek> Stretch<'_, D> {
         let new = self.length.checked_sub(0x2000).map(|at| at & !0xfff);
         for at in [old, new].into_iter().flatten() {
             if self.read(at, 4)? == [0xfc, 0x4e, 0x2b, 0xa9] {
-                return Ok(Some(Signature { kind: "mdraid", label: None }));
+                return Ok(Some(Signature {
+                    kind: "mdraid",
+                    label: None,
+                }));
             }
         }
         Ok(None)
@@ -136,7 +172,10 @@ impl<D: Read + Seek> Stretch<'_, D> {
 }
 
 fn text(bytes: &[u8]) -> Option<String> {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(bytes.len());
     let text = String::from_utf8_lossy(&bytes[..end]).trim().to_owned();
     (!text.is_empty() && text != "NO NAME").then_some(text)
 }
@@ -161,22 +200,46 @@ mod tests {
     #[test]
     fn filesystems_and_containers() {
         check(&[], &[]);
-        check(&[(1080, &[0x53, 0xef]), (1144, b"data\0")], &[r#"ext2 "data""#]);
+        check(
+            &[(1080, &[0x53, 0xef]), (1144, b"data\0")],
+            &[r#"ext2 "data""#],
+        );
         check(&[(1080, &[0x53, 0xef]), (1116, &[4])], &["ext3"]);
-        check(&[(1080, &[0x53, 0xef]), (1116, &[4]), (1120, &[0x40])], &["ext4"]);
+        check(
+            &[(1080, &[0x53, 0xef]), (1116, &[4]), (1120, &[0x40])],
+            &["ext4"],
+        );
         check(&[(0, b"XFSB"), (108, b"var")], &[r#"xfs "var""#]);
-        check(&[(0x1_0040, b"_BHRfS_M"), (0x1_012b, b"OEM")], &[r#"btrfs "OEM""#]);
-        check(&[(82, b"FAT32   "), (71, b"ESP        ")], &[r#"vfat "ESP""#]);
+        check(
+            &[(0x1_0040, b"_BHRfS_M"), (0x1_012b, b"OEM")],
+            &[r#"btrfs "OEM""#],
+        );
+        check(
+            &[(82, b"FAT32   "), (71, b"ESP        ")],
+            &[r#"vfat "ESP""#],
+        );
         check(&[(82, b"FAT32   "), (71, b"NO NAME    ")], &["vfat"]);
         check(&[(4086, b"SWAPSPACE2")], &["swap"]);
         check(&[(536, b"LVM2 001")], &["LVM2"]);
         check(&[(0, b"LUKS\xba\xbe\0\x02")], &["LUKS"]);
-        check(&[(0x8001, b"CD001"), (0x8028, b"DEBIAN  ")], &[r#"iso9660 "DEBIAN""#]);
+        check(
+            &[(0x8001, b"CD001"), (0x8028, b"DEBIAN  ")],
+            &[r#"iso9660 "DEBIAN""#],
+        );
         check(&[(0, b"hsqs")], &["squashfs"]);
-        check(&[((128 << 10) + 4096, &0x00ba_b10c_u64.to_le_bytes())], &["zfs"]);
+        check(
+            &[((128 << 10) + 4096, &0x00ba_b10c_u64.to_le_bytes())],
+            &["zfs"],
+        );
         check(&[(4096, &[0xfc, 0x4e, 0x2b, 0xa9])], &["mdraid"]);
-        check(&[((2 << 20) - 0x2000, &[0xfc, 0x4e, 0x2b, 0xa9])], &["mdraid"]);
-        check(&[((2 << 20) - 0x1_0000, &[0xfc, 0x4e, 0x2b, 0xa9])], &["mdraid"]);
+        check(
+            &[((2 << 20) - 0x2000, &[0xfc, 0x4e, 0x2b, 0xa9])],
+            &["mdraid"],
+        );
+        check(
+            &[((2 << 20) - 0x1_0000, &[0xfc, 0x4e, 0x2b, 0xa9])],
+            &["mdraid"],
+        );
     }
 
     #[test]

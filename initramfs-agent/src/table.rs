@@ -42,12 +42,19 @@ impl Table {
         let mut sector = [0; 512];
         disk.seek(SeekFrom::Start(0))?;
         disk.read_exact(&mut sector)?;
-        let Some(entries) = mbr(&sector, sector_size) else { return Ok(None) };
+        let Some(entries) = mbr(&sector, sector_size) else {
+            return Ok(None);
+        };
         if !entries.iter().any(|entry| entry.mbr_type == PROTECTIVE) {
-            return Ok((!entries.is_empty()).then_some(Self { kind: Kind::Mbr, partitions: entries }));
+            return Ok((!entries.is_empty()).then_some(Self {
+                kind: Kind::Mbr,
+                partitions: entries,
+            }));
         }
         disk.seek(SeekFrom::Start(u64::from(sector_size)))?;
-        let Ok(table) = gptman::GPT::read_from(disk, u64::from(sector_size)) else { return Ok(None) };
+        let Ok(table) = gptman::GPT::read_from(disk, u64::from(sector_size)) else {
+            return Ok(None);
+        };
         let bytes = u64::from(sector_size);
         let partitions = table
             .iter()
@@ -60,12 +67,17 @@ impl Table {
                 mbr_type: 0,
             })
             .collect();
-        Ok(Some(Self { kind: Kind::Gpt, partitions }))
+        Ok(Some(Self {
+            kind: Kind::Gpt,
+            partitions,
+        }))
     }
 
     /// The partition that ends last on the disk.
     pub fn last(&self) -> Option<&Partition> {
-        self.partitions.iter().max_by_key(|partition| partition.start)
+        self.partitions
+            .iter()
+            .max_by_key(|partition| partition.start)
     }
 }
 
@@ -83,7 +95,9 @@ fn mbr(sector: &[u8; 512], sector_size: u32) -> Option<Vec<Partition>> {
         if entry[0] & 0x7f != 0 {
             return None;
         }
-        let sectors = |at: usize| u32::from_le_bytes([entry[at], entry[at + 1], entry[at + 2], entry[at + 3]]);
+        let sectors = |at: usize| {
+            u32::from_le_bytes([entry[at], entry[at + 1], entry[at + 2], entry[at + 3]])
+        };
         if entry[4] != 0 && sectors(12) != 0 {
             partitions.push(Partition {
                 number,
@@ -126,7 +140,9 @@ pub mod tests {
     fn gpt_of_both_sector_sizes() {
         for sector_size in [512, 4096] {
             let disk = gpt_disk(16 << 20, sector_size, &[("boot", 1, 2), ("root", 3, 12)]);
-            let table = Table::read(&mut Cursor::new(disk), sector_size as u32).unwrap().unwrap();
+            let table = Table::read(&mut Cursor::new(disk), sector_size as u32)
+                .unwrap()
+                .unwrap();
             assert_eq!(table.kind, Kind::Gpt);
             let found: Vec<_> = table
                 .partitions

@@ -59,8 +59,7 @@ impl Artifacts {
         let places = [self.folder.join("node"), cluster_folder.join("images")];
         places
             .iter()
-            .map(|place| place.join(name))
-            .find(|path| path.is_file())
+            .find_map(|place| fs::canonicalize(place.join(name)).ok())
             .with_context(|| {
                 let [built, beside] = places.map(|place| place.display().to_string());
                 format!("OS image {name} is neither in {built} nor in {beside}")

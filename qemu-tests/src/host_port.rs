@@ -41,6 +41,14 @@ impl Forward {
     }
 }
 
+/// The port on 127.0.0.1 that leads to `port` of `address`.
+pub fn find(forwards: &[Forward], address: Ipv4Addr, port: u16) -> Option<u16> {
+    forwards
+        .iter()
+        .find(|forward| forward.address == address && forward.port == port)
+        .map(|forward| forward.host_port)
+}
+
 /// The network and the addresses on it that nobody else uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addressing {

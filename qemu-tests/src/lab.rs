@@ -7,29 +7,22 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use hardway_model::cluster::{Cluster, Machine};
-use hardway_model::identity::MacAddress;
 use hardway_model::view::MachineDetail;
 
 use crate::accelerator::Accelerator;
 use crate::api::Api;
-use crate::appliance;
 use crate::artifacts::Artifacts;
-use crate::disk;
-use crate::host_port::{Addressing, Forward, HostPort};
-use crate::interrupt;
-use crate::segment::{PortKind, Segment};
-use crate::vm::{BootOrder, Disk, DiskKind, Firmware, Nic, NicModel, Vm, VmFolders, VmSpec};
+use crate::host_port::{self, Forward, HostPort};
+use crate::rack::{self, HTTP};
+use crate::segment::Segment;
+use crate::vm::{Firmware, NicModel, Vm, VmFolders};
 use crate::working_copy::WorkingCopy;
+use crate::{appliance, interrupt};
 
 /// From the appliance's power-on to its API's first answer: 15 s on a quiet machine under TCG.
 const APPLIANCE_START: Duration = Duration::from_secs(240);
-const APPLIANCE_MAC: MacAddress = MacAddress([0x52, 0x54, 0, 0x77, 0, 1]);
-/// Enough for a machine; the operator's minimum counts when it is larger.
-const DISK_SIZE: u64 = 6 << 30;
 /// The operator's token in labs. It guards nothing: the API is reached from 127.0.0.1 alone.
 const ADMIN_TOKEN: &str = "lab-operator-token-0123456789";
-const HTTP: u16 = 80;
-const SSH: u16 = 22;
 
 /// What a lab is made of.
 #[derive(Debug, Clone)]
@@ -138,16 +131,16 @@ impl Lab {
             logs: options.folder.clone(),
             sockets: sockets.path().to_owned(),
         };
-        let forwards = forwards(&copy.cluster)?;
-        let host_port = open_host_port(&segment, &copy.cluster, &forwards, &options)?;
-        let appliance = appliance_vm(&segment, &folders, &options, appliance_disk)?;
+        let forwards = rack::forwards(&copy.cluster)?;
+        let host_port = rack::open_host_port(&segment, &copy.cluster, &forwards, &options)?;
+        let appliance = rack::appliance_vm(&segment, &folders, &options, appliance_disk)?;
         let machines = copy
             .cluster
             .machines
             .iter()
-            .map(|machine| machine_vm(&segment, &folders, &options, &copy.cluster, machine))
+            .map(|machine| rack::machine_vm(&segment, &folders, &options, &copy.cluster, machine))
             .collect::<Result<_>>()?;
-        let ui = host_port_of(&forwards, copy.cluster.network.address, HTTP)
+        let ui = host_port::find(&forwards, copy.cluster.network.address, HTTP)
             .context("the appliance has no way in")?;
         Ok(Self {
             api: Api::new(format!("http://127.0.0.1:{ui}"), ADMIN_TOKEN.to_owned()),
@@ -199,7 +192,7 @@ impl Lab {
 
     /// The port on 127.0.0.1 that leads to `port` of a machine.
     pub fn host_port(&self, machine: &Machine, port: u16) -> Option<u16> {
-        host_port_of(&self.forwards, machine.address?, port)
+        host_port::find(&self.forwards, machine.address?, port)
     }
 
     /// Every way in that leads to a machine: its port and the host's.
@@ -271,156 +264,4 @@ fn timeline(name: &str, detail: &MachineDetail) -> String {
         text += &format!("{seconds:8.1} s {:?} {}\n", entry.severity, entry.text);
     }
     text
-}
-
-/// The appliance's UI; and of each machine ssh and the ports of its checks.
-fn forwards(cluster: &Cluster) -> Result<Vec<Forward>> {
-    let mut forwards = vec![Forward::new(cluster.network.address, HTTP)?];
-    for machine in &cluster.machines {
-        let Some(address) = machine.address else {
-            continue;
-        };
-        let mut ports = vec![SSH];
-        let checks = cluster.checks.iter();
-        ports.extend(
-            checks
-                .filter(|check| check.profile == machine.profile)
-                .filter_map(|check| url_port(&check.http)),
-        );
-        ports.dedup();
-        for port in ports {
-            forwards.push(Forward::new(address, port)?);
-        }
-    }
-    Ok(forwards)
-}
-
-/// The port in `http://{{ machine.address }}:2379/health`.
-fn url_port(template: &str) -> Option<u16> {
-    let (scheme, rest) = template.split_once("://")?;
-    let authority = rest.split('/').next()?;
-    match authority.rsplit_once(':') {
-        Some((_, port)) => port.trim().parse().ok(),
-        None => (scheme == "http").then_some(HTTP),
-    }
-}
-
-fn host_port_of(forwards: &[Forward], address: std::net::Ipv4Addr, port: u16) -> Option<u16> {
-    forwards
-        .iter()
-        .find(|forward| forward.address == address && forward.port == port)
-        .map(|forward| forward.host_port)
-}
-
-fn open_host_port(
-    segment: &Segment,
-    cluster: &Cluster,
-    forwards: &[Forward],
-    options: &LabOptions,
-) -> Result<HostPort> {
-    let network = &cluster.network;
-    let addressing = Addressing::choose(network.network_address(), network.prefix, |address| {
-        address == network.address
-            || network.pool_contains(address)
-            || network.gateway == Some(address)
-            || cluster
-                .machines
-                .iter()
-                .any(|machine| machine.address == Some(address))
-    })?;
-    let socket = segment.add_port("host", PortKind::Host)?;
-    let log = options.folder.join("host-port.qemu.log");
-    HostPort::start(&socket, &addressing, forwards, &log)
-}
-
-fn appliance_vm(
-    segment: &Segment,
-    folders: &VmFolders,
-    options: &LabOptions,
-    disk: PathBuf,
-) -> Result<Vm> {
-    let nic = Nic {
-        model: NicModel::Virtio,
-        mac: APPLIANCE_MAC,
-        port: segment.add_port("appliance", PortKind::Machine)?,
-    };
-    let spec = VmSpec {
-        name: "appliance".to_owned(),
-        memory: appliance::MEMORY_MIB,
-        processors: 1,
-        firmware: options.appliance_firmware,
-        boot: BootOrder::Disk,
-        nic: Some(nic),
-        disks: vec![Disk {
-            file: disk,
-            kind: DiskKind::Virtio,
-            serial: "appliance".to_owned(),
-            write_limit: None,
-        }],
-        screen: true,
-    };
-    Ok(Vm::new(spec, folders.clone(), options.accelerator))
-}
-
-fn machine_vm(
-    segment: &Segment,
-    folders: &VmFolders,
-    options: &LabOptions,
-    cluster: &Cluster,
-    machine: &Machine,
-) -> Result<LabMachine> {
-    let name = &machine.name;
-    let Some(mac) = machine.matches.macs.first() else {
-        bail!("{name} is matched by no MAC address: the lab can make no VM for it");
-    };
-    let selector = cluster.profile(&machine.profile).map(|found| &found.disk);
-    let minimum = selector.and_then(|disk| disk.min_size).unwrap_or(0);
-    let kind = match selector.and_then(|disk| disk.transport.as_deref()) {
-        Some("nvme") => DiskKind::Nvme,
-        Some("scsi") => DiskKind::Scsi,
-        _ => DiskKind::Virtio,
-    };
-    let serial = selector.and_then(|disk| disk.serial.clone());
-    let file = options.folder.join("disks").join(format!("{name}.img"));
-    disk::create_blank(&file, minimum.max(DISK_SIZE))?;
-    let spec = VmSpec {
-        name: name.clone(),
-        memory: options.memory,
-        processors: 1,
-        firmware: options.firmware,
-        boot: BootOrder::Network,
-        nic: Some(Nic {
-            model: options.nic,
-            mac: *mac,
-            port: segment.add_port(name, PortKind::Machine)?,
-        }),
-        disks: vec![Disk {
-            file,
-            kind,
-            serial: serial.unwrap_or_else(|| format!("lab-{name}")),
-            write_limit: None,
-        }],
-        screen: false,
-    };
-    Ok(LabMachine {
-        declared: machine.clone(),
-        vm: Vm::new(spec, folders.clone(), options.accelerator),
-        power_on: None,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ports_of_checks() {
-        for (template, port) in [
-            ("http://{{ machine.address }}:2379/health", Some(2379)),
-            ("http://{{ machine.address }}/healthz", Some(80)),
-            ("http://{{ machine.address }}:{{ vars.port }}/", None),
-        ] {
-            assert_eq!(url_port(template), port, "{template}");
-        }
-    }
 }

@@ -4,7 +4,7 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`segment`] | the network between the VMs: a switch with capture, loss and cables to pull |
-//! | [`frame`], [`capture`] | what the segment knows of Ethernet; its pcap file |
+//! | [`frame`], [`loss`], [`capture`] | what the segment knows of Ethernet; what it loses; its pcap file |
 //! | [`host_port`] | the host's way onto the segment |
 //! | [`vm`] | one QEMU process: power, reset, screen |
 //! | [`qmp`], [`serial`], [`disk`] | a VM's control socket, console and disks |
@@ -12,7 +12,7 @@
 //! | [`artifacts`] | what the build left |
 //! | [`working_copy`] | the cluster file as the lab serves it |
 //! | [`appliance`], [`api`] | the appliance's disk; a client of its API |
-//! | [`lab`] | all of it together |
+//! | [`lab`], [`rack`] | all of it together |
 //! | [`up`], [`table`], [`figures`] | `hardway-lab up`: the live table and what was measured |
 //! | [`interrupt`] | Ctrl-C |
 //! | [`scenarios`] | `hardway-lab test`: one scenario a file |
@@ -28,7 +28,9 @@ pub mod frame;
 pub mod host_port;
 pub mod interrupt;
 pub mod lab;
+pub mod loss;
 pub mod qmp;
+pub mod rack;
 pub mod scenarios;
 pub mod segment;
 pub mod serial;

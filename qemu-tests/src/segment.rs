@@ -18,6 +18,7 @@ use anyhow::{Context, Result};
 
 use crate::capture::Capture;
 use crate::frame::{self, Address, Dhcp};
+use crate::loss::Loss;
 
 /// Frames that wait for a slow reader before more are dropped.
 const QUEUE: usize = 2048;
@@ -93,10 +94,7 @@ impl Segment {
     /// Loses frames at random from now on: `per_mille` of a thousand, by a generator started at
     /// `seed`.
     pub fn set_loss(&self, per_mille: u32, seed: u64) {
-        *lock(&self.switch.loss) = Loss {
-            per_mille,
-            state: seed | 1,
-        };
+        *lock(&self.switch.loss) = Loss::new(per_mille, seed);
     }
 
     /// DHCP messages that clients sent so far.
@@ -252,28 +250,6 @@ impl Switch {
     }
 }
 
-/// Which frames are lost: a xorshift64 generator, so that a seed gives the same run of losses.
-struct Loss {
-    per_mille: u32,
-    state: u64,
-}
-
-impl Loss {
-    fn none() -> Self {
-        Self {
-            per_mille: 0,
-            state: 1,
-        }
-    }
-
-    fn takes(&mut self) -> bool {
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
-        self.state % 1000 < u64::from(self.per_mille)
-    }
-}
-
 /// A thread that died while it held one of these locks left whole values behind.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -387,19 +363,5 @@ mod tests {
         bench.segment.set_cut("1", false);
         bench.send(2, &frame(BROADCAST, C, 2));
         assert_eq!(bench.receive(1), frame(BROADCAST, C, 2));
-    }
-
-    #[test]
-    fn loss_is_the_same_for_the_same_seed() {
-        let run = |seed| {
-            let mut loss = Loss {
-                per_mille: 100,
-                state: seed,
-            };
-            (0..1000).map(|_| loss.takes()).collect::<Vec<bool>>()
-        };
-        assert_eq!(run(7), run(7));
-        let lost = run(7).into_iter().filter(|lost| *lost).count();
-        assert!((50..200).contains(&lost), "{lost} of 1000");
     }
 }

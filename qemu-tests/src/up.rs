@@ -14,6 +14,7 @@ use crate::artifacts::Artifacts;
 use crate::figures::{ApplianceFigures, Figures, MachineFigures};
 use crate::interrupt;
 use crate::lab::{Lab, LabOptions, now};
+use crate::rack::SSH;
 use crate::table::Table;
 use crate::vm::{Firmware, NicModel};
 
@@ -217,7 +218,7 @@ fn print_ways_in(lab: &Lab) {
         let declared = &machine.declared;
         for (port, host_port) in lab.ways_to(declared) {
             match port {
-                22 => println!("{}: ssh -p {host_port} root@127.0.0.1", declared.name),
+                SSH => println!("{}: ssh -p {host_port} root@127.0.0.1", declared.name),
                 _ => println!("{}: port {port} is 127.0.0.1:{host_port}", declared.name),
             }
         }

@@ -9,7 +9,6 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -63,9 +62,10 @@ impl WorkingCopy {
             if image.sha256 == AS_BUILT {
                 text = fill_first_placeholder(&text, disk::sha256(&built)?);
             }
-            link(&built, &images.join(file))?;
+            provide(&built, &images.join(file))?;
         }
         copy_config_parts(&cluster, beside, &config)?;
+        copy_files(&beside.join("files"), &config.join("files"))?;
         let file = config.join("cluster.yaml");
         fs::write(&file, &text).with_context(|| format!("writing {}", file.display()))?;
         Ok(Self {
@@ -75,18 +75,17 @@ impl WorkingCopy {
         })
     }
 
-    /// Replaces an image's link by a copy with one byte changed.
+    /// Replaces each image by a copy with one byte changed; the file that was built stays as it is.
     pub fn damage_images(&self) -> Result<()> {
         for image in &self.cluster.images {
             let ImageSource::File(name) = &image.source else {
                 continue;
             };
-            let link = self.images.join(name);
+            let image = self.images.join(name);
             let copy = self.images.join(format!("{name}.damaged"));
-            fs::copy(&link, &copy)
-                .and_then(|_| fs::rename(&copy, &link))
-                .with_context(|| format!("copying {}", link.display()))?;
-            disk::damage(&link)?;
+            fs::copy(&image, &copy).with_context(|| format!("copying {}", image.display()))?;
+            disk::damage(&copy)?;
+            fs::rename(&copy, &image).with_context(|| format!("replacing {}", image.display()))?;
         }
         Ok(())
     }
@@ -119,8 +118,32 @@ fn copy_config_parts(cluster: &Cluster, beside: &Path, config: &Path) -> Result<
     Ok(())
 }
 
-fn link(target: &Path, link: &Path) -> Result<()> {
-    symlink(target, link).with_context(|| format!("linking {}", link.display()))
+/// What config parts may take in whole stands in the folder `files`.
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    if !from.is_dir() {
+        return Ok(());
+    }
+    let reading = || format!("copying {}", from.display());
+    fs::create_dir_all(to).with_context(reading)?;
+    for entry in fs::read_dir(from).with_context(reading)? {
+        let entry = entry.with_context(reading)?;
+        let (path, copy) = (entry.path(), to.join(entry.file_name()));
+        match path.is_dir() {
+            true => copy_files(&path, &copy)?,
+            false => {
+                fs::copy(&path, &copy).with_context(|| format!("copying {}", path.display()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A hard link, or where the filesystems differ a copy: whoever reads the folder sees plain files.
+fn provide(file: &Path, place: &Path) -> Result<()> {
+    if fs::hard_link(file, place).is_err() {
+        fs::copy(file, place).with_context(|| format!("copying {}", file.display()))?;
+    }
+    Ok(())
 }
 
 /// The text with exactly `count` machines under `machines:`.

@@ -9,13 +9,10 @@ use crate::process;
 
 /// What is used on the host: the package's name on Debian and Ubuntu, and what it is for.
 const PACKAGES: &[(&str, &str)] = &[
-    ("apt-utils", "apt's own tools for a private state"),
     ("ca-certificates", "mirrors that speak https"),
     ("debian-archive-keyring", "the keys that Debian's packages are signed with"),
     ("dosfstools", "mkfs.vfat and fsck.vfat"),
     ("e2fsprogs", "mke2fs"),
-    ("fakeroot", "owners in images that are made without root"),
-    ("gdisk", "sgdisk, which checks the partition tables that are written"),
     ("grub-common", "grub-mkimage"),
     ("grub-efi-amd64-bin", "GRUB for UEFI"),
     ("grub-pc-bin", "GRUB for BIOS"),
@@ -26,7 +23,6 @@ const PACKAGES: &[(&str, &str)] = &[
     ("qemu-system-x86", "the virtual machines"),
     ("qemu-utils", "qemu-img"),
     ("uidmap", "mmdebstrap without root"),
-    ("xz-utils", "unpacking kernel modules"),
     ("zstd", "packing images"),
 ];
 
@@ -135,11 +131,8 @@ fn without_apt() -> Result<()> {
         ("apt-get", "apt, and debian-archive-keyring"),
         ("dpkg-deb", "dpkg"),
         ("depmod", "kmod"),
-        ("xz", "xz"),
         ("zstd", "zstd"),
-        ("sgdisk", "gdisk"),
-        ("fakeroot", "fakeroot"),
-    ];
+        ];
     let mut missing: Vec<String> =
         TOOLS.iter().filter(|(tool, _)| !process::exists(tool)).map(|(tool, what)| format!("  {tool}: {what}")).collect();
     if !["/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_CODE.fd"].iter().any(|path| Path::new(path).exists()) {

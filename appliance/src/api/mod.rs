@@ -57,6 +57,8 @@ pub fn router(context: Context) -> Router {
         .route("/api/v1/machines/{name}/reinstall", post(operator::reinstall))
         .route("/api/v1/events", get(events::stream))
         .route("/api/v1/export", get(operator::export))
+        .route("/api/v1/appliance/reboot", post(operator::reboot))
+        .route("/api/v1/appliance/poweroff", post(operator::power_off))
         .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "there is nothing here") })
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn(harden))

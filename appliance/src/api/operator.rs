@@ -15,6 +15,7 @@ use super::request::{Body, Operator};
 use super::views::{self, StatusWithWarnings};
 use super::{ApiError, decide};
 use crate::clock;
+use crate::init::Ending;
 use crate::journal::Contents;
 use crate::serve::Context;
 
@@ -91,6 +92,27 @@ pub async fn export(_: Operator, State(context): State<Context>) -> Result<Json<
     Ok(Json(exported(&contents)))
 }
 
+/// `POST /api/v1/appliance/reboot`
+pub async fn reboot(_: Operator, State(context): State<Context>) -> Result<StatusCode, ApiError> {
+    end(&context, Ending::Reboot)
+}
+
+/// `POST /api/v1/appliance/poweroff`
+pub async fn power_off(_: Operator, State(context): State<Context>) -> Result<StatusCode, ApiError> {
+    end(&context, Ending::PowerOff)
+}
+
+fn end(context: &Context, ending: Ending) -> Result<StatusCode, ApiError> {
+    let daemon = || {
+        let message = "this is `hardway serve` as a daemon: its machine is not the appliance's";
+        ApiError::new(StatusCode::CONFLICT, message)
+    };
+    let endings = context.ending.as_ref().ok_or_else(daemon)?;
+    // Full means that it was asked for already.
+    let _ = endings.try_send(ending);
+    Ok(StatusCode::ACCEPTED)
+}
+
 /// What the plan of a machine rests on.
 struct Known {
     cluster: std::sync::Arc<Cluster>,
@@ -165,7 +187,7 @@ fn exported(contents: &Contents) -> Value {
     let timelines: Value = contents
         .timelines
         .iter()
-        .map(|(name, lines)| (name.clone(), lines.values().map(value).collect()))
+        .map(|(name, lines)| (name.clone(), lines.values().map(value).collect::<Value>()))
         .collect();
     json!({
         "version": 1,

@@ -6,9 +6,9 @@ mod disk;
 mod filesystems;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use hardway_model::cluster::{Cluster, ImageSource};
 
 use crate::{configuration, images, render};
@@ -45,11 +45,12 @@ pub struct Compose {
 
 /// Checks everything, then makes the disk. Nothing is left behind when it fails.
 pub fn run(arguments: &Compose) -> anyhow::Result<()> {
-    let cluster = check_configuration(&arguments.config)?;
+    let cluster = read(&arguments.config)?;
     let images = find_images(&cluster, &arguments.images_dir, !arguments.no_verify_images)?;
     let folder = arguments.output.parent().filter(|folder| !folder.as_os_str().is_empty());
     let scratch = Scratch::new(folder.unwrap_or(Path::new(".")))?;
     stage_configuration(arguments, &cluster, &scratch.join("config"))?;
+    check_machines(&cluster, &scratch.join("config/cluster.yaml"))?;
     stage_images(&images, &scratch.join("data/images"))?;
 
     let unfinished = scratch.join("disk");
@@ -76,20 +77,21 @@ fn compose(arguments: &Compose, scratch: &Scratch, output: &Path) -> anyhow::Res
     filesystems::make_ext4(output, &disk.data, &scratch.join("data"))
 }
 
-fn check_configuration(file: &Path) -> anyhow::Result<Cluster> {
-    let cluster = configuration::read(file).map_err(|problems| anyhow!("{problems}"))?;
+fn read(file: &Path) -> anyhow::Result<Cluster> {
+    configuration::read(file).map_err(|problems| anyhow!("{problems}"))
+}
+
+/// Makes every machine's configuration, as the appliance will, from the very files that it will have.
+fn check_machines(cluster: &Cluster, staged: &Path) -> anyhow::Result<()> {
     let mut problems: Vec<String> = Vec::new();
     for machine in &cluster.machines {
-        if let Err(problem) = render::render(file, &cluster, machine)
+        if let Err(problem) = render::render(staged, cluster, machine)
             && !problems.contains(&problem)
         {
             problems.push(problem);
         }
     }
-    if !problems.is_empty() {
-        bail!("{}", problems.join("\n"));
-    }
-    Ok(cluster)
+    if problems.is_empty() { Ok(()) } else { bail!("{}", problems.join("\n")) }
 }
 
 /// An OS image, under the name that the cluster's file has for it.
@@ -125,13 +127,13 @@ fn find_images(cluster: &Cluster, folder: &Path, verify: bool) -> anyhow::Result
 }
 
 /// What goes onto the CONFIG partition: cluster.yaml, the parts that it names, at the places where
-/// it names them, and the folder of local files.
+/// it names them, and the folder of local files. Symbolic links are followed: FAT has none.
 fn stage_configuration(arguments: &Compose, cluster: &Cluster, stage: &Path) -> anyhow::Result<()> {
     let beside = arguments.config.parent().unwrap_or(Path::new(""));
     copy(&arguments.config, &stage.join("cluster.yaml"))?;
     for part in cluster.profiles.iter().flat_map(|profile| &profile.config) {
-        // Proves that the part stays within the folder.
-        configuration::read_part(&arguments.config, part)?;
+        let is_plain = Path::new(part).components().all(|component| matches!(component, Component::Normal(_) | Component::CurDir));
+        ensure!(is_plain, "config part {part} is not inside the folder of cluster.yaml");
         copy(&beside.join(part), &stage.join(part))?;
     }
     let local = beside.join(LOCAL_FILES);

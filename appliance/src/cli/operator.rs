@@ -40,6 +40,24 @@ pub enum GrantCommand {
     },
 }
 
+/// The appliance as a machine.
+#[derive(clap::Subcommand)]
+pub enum ApplianceCommand {
+    /// Restart it
+    Reboot(Appliance),
+    /// Switch it off
+    Poweroff(Appliance),
+}
+
+/// `hardway appliance …`
+pub fn appliance(command: &ApplianceCommand) -> anyhow::Result<()> {
+    let (appliance, path) = match command {
+        ApplianceCommand::Reboot(appliance) => (appliance, "/api/v1/appliance/reboot"),
+        ApplianceCommand::Poweroff(appliance) => (appliance, "/api/v1/appliance/poweroff"),
+    };
+    appliance.post(path, &Value::Null).map(drop)
+}
+
 /// `hardway machine …`
 pub fn machine(command: &MachineCommand) -> anyhow::Result<()> {
     match command {

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::Context as _;
 use hardway_model::cluster::DhcpMode;
+use hardway_model::identity::Identity;
 use hardway_netboot::dhcp::{Output, SERVER_PORT, Server, World};
 use tokio::net::UdpSocket;
 
@@ -56,9 +57,9 @@ fn decide(server: &mut Server, packet: &[u8], context: &Context) -> Vec<Output> 
     let world = World {
         cluster,
         http_port: context.options.http_port,
-        find: &|identity| snapshot.find(identity),
     };
-    server.handle(packet, world, clock::now())
+    let find = |identity: &Identity| snapshot.find(identity);
+    server.handle(packet, world, find, clock::now())
 }
 
 /// In order, and nothing after a failure: an acknowledged lease is a durable one.

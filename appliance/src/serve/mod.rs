@@ -6,14 +6,17 @@
 use std::future::Future;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::fleet::Fleet;
+use crate::init::Ending;
 use crate::journal::Journal;
 use crate::{checks, configuration, images};
 
@@ -60,6 +63,8 @@ pub struct Options {
     pub only: Vec<String>,
 }
 
+/// Set in the environment of a `serve` that PID 1 of the appliance supervises.
+pub const UNDER_INIT: &str = "HARDWAY_UNDER_INIT";
 /// The services that open ports, by the names that `--only` takes.
 const PORT_SERVICES: [&str; 6] = ["http", "dhcp", "tftp", "dns", "ntp", "router-advertisement"];
 
@@ -78,6 +83,8 @@ pub struct Context {
     pub checks: Arc<checks::Results>,
     /// Held while a configuration is handed out.
     pub config_gate: Arc<tokio::sync::Mutex<()>>,
+    /// Where requests to restart or switch off the appliance go; `None` in a daemon.
+    pub ending: Option<mpsc::Sender<Ending>>,
     /// What is wrong with the image store.
     pub images: Arc<images::Warnings>,
 }
@@ -105,7 +112,7 @@ impl Context {
 }
 
 /// Runs every service until SIGTERM or SIGINT.
-pub fn run(options: Options) -> anyhow::Result<()> {
+pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     start_logging();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -114,13 +121,16 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     runtime.block_on(serve(options))
 }
 
-async fn serve(options: Options) -> anyhow::Result<()> {
+async fn serve(options: Options) -> anyhow::Result<ExitCode> {
     let state = &options.state;
     std::fs::create_dir_all(state)
         .with_context(|| format!("making the state folder {}", state.display()))?;
     let admin_token = token::load(&options)?;
     let journal = Journal::open(&state.join("journal.redb"))?;
+    let (ending, mut endings) = mpsc::channel(1);
+    let under_init = std::env::var_os(UNDER_INIT).is_some();
     let context = Context {
+        ending: under_init.then(|| ending.clone()),
         fleet: Fleet::start(journal)?,
         admin_token: admin_token.into(),
         started: Instant::now(),
@@ -136,8 +146,12 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: ending"),
         _ = interrupt.recv() => tracing::info!("SIGINT: ending"),
+        Some(ending) = endings.recv() => {
+            tracing::info!("asked for: {ending:?}");
+            return Ok(ExitCode::from(ending as u8));
+        }
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The table of services. The set ends them when it is dropped.

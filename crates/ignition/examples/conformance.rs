@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
+use flate2::read::GzDecoder;
+use hardway_ignition::butane::{self, LocalFiles, TreeEntry, TreeNode};
 use hardway_ignition::{Severity, merge, parse, validate};
 use serde_json::Value;
 
@@ -18,6 +20,7 @@ fn main() -> ExitCode {
     for (name, list, run) in [
         ("ignition-validate", "items", judge as fn(&Value) -> Outcome),
         ("ignition-merge", "pairs", merge_pair),
+        ("butane-docs", "items", translate_document),
     ] {
         let cases = folder.as_deref().map(|folder| cases(folder, name, list)).unwrap_or_default();
         let mut tally = Tally::default();
@@ -110,5 +113,73 @@ fn merge_pair(case: &Value) -> Outcome {
         Outcome::Failed(format!("valid: {is_valid}\n    {found}"))
     } else {
         Outcome::Passed
+    }
+}
+
+fn translate_document(case: &Value) -> Outcome {
+    let document = text(case, "butane");
+    let is_known = |line: &str| matches!(line.trim(), "variant: fcos" | "variant: flatcar");
+    if !document.lines().any(is_known) {
+        return Outcome::Skipped("another variant than fcos and flatcar");
+    }
+    let translated = butane::translate(document, &DocumentedFiles);
+    match (translated, case["ok"].as_bool()) {
+        (Ok(translated), Some(true)) => {
+            let mut expected: Value =
+                serde_json::from_str(text(case, "ignition")).unwrap_or_default();
+            let mut found = translated.json;
+            for config in [&mut found, &mut expected] {
+                unpack(config);
+            }
+            if found == expected {
+                Outcome::Passed
+            } else {
+                Outcome::Failed(format!("translated otherwise:\n    {found}\n    {expected}"))
+            }
+        }
+        (Err(_), Some(false)) => Outcome::Passed,
+        (Ok(_), _) => Outcome::Failed(format!("accepted:\n{document}")),
+        (Err(report), _) => Outcome::Failed(format!("refused: {report}\n{document}")),
+    }
+}
+
+/// The files that the documents of the corpus refer to.
+struct DocumentedFiles;
+
+impl LocalFiles for DocumentedFiles {
+    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        Ok(match path {
+            "tree/a" => b"a\n".to_vec(),
+            _ if path.ends_with(".pub") => b"ssh-rsa AAAA x\n".to_vec(),
+            _ => b"x\n".to_vec(),
+        })
+    }
+
+    fn list(&self, _path: &str) -> Result<Vec<TreeEntry>, String> {
+        let node = TreeNode::File { executable: false };
+        Ok(vec![TreeEntry { path: "a".to_owned(), node }])
+    }
+}
+
+/// Replaces gzip data by what it holds: two compressors never agree on the bytes.
+fn unpack(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(unpack),
+        Value::Object(members) => {
+            let is_gzip = members.get("compression").is_some_and(|kind| kind == "gzip");
+            let data = members.get("source").and_then(Value::as_str).and_then(|source| {
+                let data = source.strip_prefix("data:;base64,")?;
+                base64::Engine::decode(&base64::engine::general_purpose::STANDARD, data).ok()
+            });
+            if let (true, Some(data)) = (is_gzip, data) {
+                let mut text = String::new();
+                let read = std::io::Read::read_to_string(&mut GzDecoder::new(&data[..]), &mut text);
+                if read.is_ok() {
+                    members.insert("source".to_owned(), text.into());
+                }
+            }
+            members.values_mut().for_each(unpack);
+        }
+        _ => {}
     }
 }

@@ -1,17 +1,28 @@
 //! Ignition configs: what an operator wrote → ordered operations that an executor obeys.
 //!
+//! In the order of a config's way:
+//!
+//! - [`parse()`]: JSON of spec 3.0.0 to 3.6.0 → a valid [`Config`] in the newest spec.
+//! - [`butane`]: Butane's YAML → the same.
+//! - [`merge()`]: two configs → one. [`validate()`] judges the result.
+//! - [`operations()`]: a config → [`Operation`]s; what cannot be done is refused there.
+//! - [`compile()`]: all of this for the parts of one machine.
 //! - [`operation`]: the operations, all that the agent needs of this crate.
-//! - [`parse`]: JSON of spec 3.0.0 to 3.6.0 → a valid [`Config`] in the newest spec.
-//! - [`merge`]: two configs → one.
 
 pub mod operation;
 
+#[cfg(feature = "front-end")]
+pub mod butane;
+#[cfg(feature = "front-end")]
+mod compile;
 #[cfg(feature = "front-end")]
 pub mod config;
 #[cfg(feature = "front-end")]
 mod data_url;
 #[cfg(feature = "front-end")]
 mod merge;
+#[cfg(feature = "front-end")]
+mod operations;
 #[cfg(feature = "front-end")]
 mod parse;
 #[cfg(feature = "front-end")]
@@ -28,9 +39,13 @@ mod validate;
 pub use operation::Operation;
 
 #[cfg(feature = "front-end")]
+pub use compile::{Compiled, Part, PartKind, compile};
+#[cfg(feature = "front-end")]
 pub use config::Config;
 #[cfg(feature = "front-end")]
 pub use merge::merge;
+#[cfg(feature = "front-end")]
+pub use operations::operations;
 #[cfg(feature = "front-end")]
 pub use parse::{Parsed, parse};
 #[cfg(feature = "front-end")]

@@ -16,9 +16,14 @@ use crate::source::schema::{CONFIG, Field, Keying, Shape};
 /// validated again.
 pub fn merge(parent: &Config, child: &Config) -> Config {
     let to_json = |config: &Config| serde_json::to_value(config).unwrap_or_default();
-    let merged = merge_value(to_json(parent), to_json(child), &CONFIG);
+    let merged = merge_json(to_json(parent), to_json(child));
     // What was made of two configs by the schema has the shape of a config.
     serde_json::from_value(merged).unwrap_or_else(|_| child.clone())
+}
+
+/// The same on plain JSON that has the shape of a config.
+pub(crate) fn merge_json(parent: Value, child: Value) -> Value {
+    merge_value(parent, child, &CONFIG)
 }
 
 /// What tells an entry of a list from the others; `None` in lists that are only appended.

@@ -38,20 +38,15 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, Report> {
 }
 
 /// Judges a config that stands as a tree already. `minor` is its spec's minor version.
-pub(crate) fn parse_tree(node: &Node, minor: u8) -> Result<Parsed, Report> {
+fn parse_tree(node: &Node, minor: u8) -> Result<Parsed, Report> {
     let Decoded { json, mut problems, places } = decode(node, &CONFIG, minor);
     match serde_json::from_value::<Config>(json) {
-        Ok(mut config) => {
+        Ok(config) => {
             let mut semantic = validate::validate(&config, minor);
             places.locate(&mut semantic);
             problems.append(&mut semantic);
             problems.sort_by_key(|problem| problem.position);
-            let report = Report { problems };
-            if report.is_fatal() {
-                return Err(report);
-            }
-            bring_to_newest(&mut config, minor);
-            Ok(Parsed { config, warnings: report.problems })
+            finish(config, problems, minor)
         }
         Err(error) => {
             // The schema and the types agree, so this is met only where a number is out of range.
@@ -59,6 +54,16 @@ pub(crate) fn parse_tree(node: &Node, minor: u8) -> Result<Parsed, Report> {
             Err(problems.into())
         }
     }
+}
+
+/// The config in the newest spec, unless one of its problems is an error.
+pub(crate) fn finish(mut config: Config, problems: Vec<Problem>, minor: u8) -> Result<Parsed, Report> {
+    let report = Report { problems };
+    if report.is_fatal() {
+        return Err(report);
+    }
+    bring_to_newest(&mut config, minor);
+    Ok(Parsed { config, warnings: report.problems })
 }
 
 /// What the version of a config says, before anything else is looked at.
@@ -87,12 +92,28 @@ fn spec_minor(node: &Node) -> Result<u8, Problem> {
 
 /// The minor version of a version that is accepted.
 pub(crate) fn known_minor(version: &str) -> Option<u8> {
-    let minor = version.strip_prefix("3.")?.strip_suffix(".0")?;
-    (0..=NEWEST_MINOR).find(|known| known.to_string() == minor)
+    let numbers: Option<Vec<u64>> = version.split('.').map(|part| part.parse().ok()).collect();
+    match numbers?.as_slice() {
+        [3, minor, 0] => u8::try_from(*minor).ok().filter(|minor| *minor <= NEWEST_MINOR),
+        _ => None,
+    }
 }
 
 fn bring_to_newest(config: &mut Config, minor: u8) {
     config.ignition.version = NEWEST_VERSION.to_owned();
+    if minor < 3 {
+        // The target became optional in 3.3; before, an absent one is an empty one.
+        for link in &mut config.storage.links {
+            link.target.get_or_insert_default();
+        }
+    }
+    if minor == 4 {
+        // Ignition loses them on the way from 3.4 to 3.5; validation warns of it.
+        let volumes = config.storage.luks.iter_mut();
+        for tang in volumes.flat_map(|volume| &mut volume.clevis.tang) {
+            tang.advertisement = None;
+        }
+    }
     if minor < 6 {
         let storage = &mut config.storage;
         let directories = storage.directories.iter_mut().map(|directory| &mut directory.mode);

@@ -115,7 +115,15 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
         }
-        for text in ["", "4", "GiB", "4 gigs", "-4GiB", "4.5GiB", "99999999999TiB"] {
+        for text in [
+            "",
+            "4",
+            "GiB",
+            "4 gigs",
+            "-4GiB",
+            "4.5GiB",
+            "99999999999TiB",
+        ] {
             assert!(text.parse::<ByteSize>().is_err(), "{text}");
         }
     }

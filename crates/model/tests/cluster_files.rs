@@ -1,6 +1,7 @@
 //! Cluster files as operators write them: those in `configs/invalid` have to give exactly the text
 //! beside them, those in `configs/examples` have to be accepted. `UPDATE_EXPECTED=1` writes the texts
 //! anew, for review.
+#![cfg(feature = "cluster")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

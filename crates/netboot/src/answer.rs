@@ -137,7 +137,10 @@ impl fmt::Display for Reason {
         match self {
             Self::NotBooting => write!(f, "it does not boot from the network"),
             Self::UnknownIgnored => {
-                write!(f, "no machine in cluster.yaml matches it, and `unknown` is `ignore`")
+                write!(
+                    f,
+                    "no machine in cluster.yaml matches it, and `unknown` is `ignore`"
+                )
             }
             Self::NoBootFile(Architecture(number)) => write!(
                 f,
@@ -213,5 +216,137 @@ fn script(course: Course, firmware: Firmware, choice: Option<Choice>) -> Answer 
         }
         (Course::Menu, None) => Answer::Script(Script::Menu),
         (Course::Ignore, _) => Answer::Silence(Reason::UnknownIgnored),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{blank, cluster, installed, mac};
+
+    fn check(program: Program, number: u8, state: &MachineState, policy: UnknownPolicy) -> Answer {
+        let mut cluster = cluster();
+        cluster.unknown = policy;
+        let identity = Identity {
+            macs: vec![mac(number)],
+            ..Identity::default()
+        };
+        let machine = cluster.identify(&identity).map(|machine| (machine, state));
+        answer(&Client { identity, program }, &cluster, machine)
+    }
+
+    const PROGRAMS: [Program; 6] = [
+        Program::Pxe(Architecture::BIOS),
+        Program::Pxe(Architecture::UEFI_X64),
+        Program::HttpBoot(Architecture::UEFI_X64_HTTP),
+        Program::Ipxe(Architecture::BIOS),
+        Program::IpxeScript {
+            firmware: Firmware::Bios,
+            choice: None,
+        },
+        Program::IpxeScript {
+            firmware: Firmware::Uefi,
+            choice: None,
+        },
+    ];
+
+    #[test]
+    fn a_declared_machine_is_installed_and_then_sent_to_its_disk() {
+        let answers = |state: &MachineState| {
+            PROGRAMS.map(|program| check(program, 1, state, UnknownPolicy::Ignore))
+        };
+        assert_eq!(
+            answers(&blank()),
+            [
+                Answer::BootFile(BootFile::Undionly),
+                Answer::BootFile(BootFile::Snponly),
+                Answer::HttpBootFile(BootFile::Snponly),
+                Answer::ScriptUrl,
+                Answer::Script(Script::Agent),
+                Answer::Script(Script::Agent),
+            ]
+        );
+        assert_eq!(
+            answers(&installed()),
+            [
+                Answer::BootFile(BootFile::Undionly),
+                Answer::BootFile(BootFile::LocalDisk),
+                Answer::HttpBootFile(BootFile::LocalDisk),
+                Answer::ScriptUrl,
+                Answer::Script(Script::LocalDisk(Firmware::Bios)),
+                Answer::Script(Script::LocalDisk(Firmware::Uefi)),
+            ]
+        );
+        let reinstalled = MachineState {
+            generation: 2,
+            ..installed()
+        };
+        assert_eq!(answers(&reinstalled), answers(&blank()));
+    }
+
+    #[test]
+    fn an_undeclared_machine_follows_the_policy() {
+        let script = |policy, choice| {
+            let program = Program::IpxeScript {
+                firmware: Firmware::Bios,
+                choice,
+            };
+            check(program, 9, &blank(), policy)
+        };
+        let disk = Answer::Script(Script::LocalDisk(Firmware::Bios));
+        assert_eq!(
+            script(UnknownPolicy::Discover, None),
+            Answer::Script(Script::Agent)
+        );
+        assert_eq!(script(UnknownPolicy::LocalDisk, None), disk);
+        assert_eq!(
+            script(UnknownPolicy::Menu, None),
+            Answer::Script(Script::Menu)
+        );
+        assert_eq!(
+            script(UnknownPolicy::Menu, Some(Choice::Discover)),
+            Answer::Script(Script::Agent)
+        );
+        assert_eq!(script(UnknownPolicy::Menu, Some(Choice::LocalDisk)), disk);
+        assert_eq!(
+            script(UnknownPolicy::Ignore, None),
+            Answer::Silence(Reason::UnknownIgnored)
+        );
+        // What was picked in a menu says nothing where there is no menu.
+        assert_eq!(
+            script(UnknownPolicy::LocalDisk, Some(Choice::Discover)),
+            disk
+        );
+    }
+
+    #[test]
+    fn firmware_without_a_boot_file_is_told_why() {
+        for number in [6, 10, 11, 25] {
+            let architecture = Architecture(number);
+            assert_eq!(
+                check(
+                    Program::Pxe(architecture),
+                    1,
+                    &blank(),
+                    UnknownPolicy::Discover
+                ),
+                Answer::AddressOnly(Reason::NoBootFile(architecture))
+            );
+        }
+    }
+
+    #[test]
+    fn an_operating_system_gets_an_address_whatever_the_policy() {
+        for number in [1, 9] {
+            assert_eq!(
+                check(
+                    Program::OperatingSystem,
+                    number,
+                    &blank(),
+                    UnknownPolicy::Ignore
+                ),
+                Answer::AddressOnly(Reason::NotBooting)
+            );
+        }
     }
 }

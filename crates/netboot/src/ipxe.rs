@@ -115,7 +115,10 @@ pub fn agent_script(
     extra_arguments: &[String],
 ) -> Result<String, ScriptError> {
     let mut arguments = String::new();
-    for argument in [format!("hardway.token={token}")].iter().chain(extra_arguments) {
+    for argument in [format!("hardway.token={token}")]
+        .iter()
+        .chain(extra_arguments)
+    {
         arguments.push(' ');
         arguments.push_str(checked_argument(argument)?);
     }
@@ -184,7 +187,9 @@ pub fn menu_script(appliance_url: &str) -> String {
 
 /// iPXE splits a line at white space, expands `${…}`, and takes `||` and `&&` as operators.
 fn checked_argument(argument: &str) -> Result<&str, ScriptError> {
-    let printable = argument.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'$');
+    let printable = argument
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && byte != b'$');
     match argument {
         "" | "||" | "&&" => Err(ScriptError::UnsafeArgument(argument.to_owned())),
         _ if !printable => Err(ScriptError::UnsafeArgument(
@@ -204,6 +209,133 @@ pub(crate) fn meaningful_uuid(text: &str) -> Option<String> {
     let lower = text.trim().to_ascii_lowercase();
     let digits: Vec<u8> = lower.bytes().filter(|byte| *byte != b'-').collect();
     let is_uuid = digits.len() == 32 && digits.iter().all(u8::is_ascii_hexdigit);
-    let is_placeholder = [b'0', b'f'].iter().any(|filler| digits.iter().all(|digit| digit == filler));
+    let is_placeholder = [b'0', b'f']
+        .iter()
+        .any(|filler| digits.iter().all(|digit| digit == filler));
     (is_uuid && !is_placeholder).then_some(lower)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const URL: &str = "http://10.77.0.1";
+
+    #[test]
+    fn the_static_script_asks_until_there_is_an_answer() {
+        assert_eq!(
+            boot_script(URL),
+            "#!ipxe\n\
+             :ask\n\
+             chain --replace --autofree http://10.77.0.1/ipxe?mac=${netX/mac:hexhyp}&uuid=${uuid}\
+             &serial=${serial:uristring}&buildarch=${buildarch}&platform=${platform} || goto failed\n\
+             :failed\n\
+             echo Hardway: no script from http://10.77.0.1; trying again in 5 seconds\n\
+             sleep 5\n\
+             goto ask\n"
+        );
+    }
+
+    #[test]
+    fn the_agent_script_names_the_appliance_the_token_and_the_nic() {
+        let script = agent_script(URL, "0123abcd", &["hardway.debug".to_owned()]).unwrap();
+        let kernel = script
+            .lines()
+            .find(|line| line.starts_with("kernel "))
+            .unwrap();
+        assert_eq!(
+            kernel,
+            "kernel http://10.77.0.1/boot/vmlinuz initrd=agent.initramfs \
+             hardway.url=http://10.77.0.1 hardway.token=0123abcd hardway.debug \
+             BOOTIF=01-${netX/mac:hexhyp} console=tty0 console=ttyS0 no_timer_check || goto failed"
+        );
+    }
+
+    #[test]
+    fn nothing_breaks_out_of_a_kernel_line() {
+        for argument in ["", "a b", "a\nreboot", "${serial}", "||", "&&", "a\0", "ü"] {
+            let refused = agent_script(URL, "0123abcd", &[argument.to_owned()]);
+            assert!(
+                matches!(refused, Err(ScriptError::UnsafeArgument(_))),
+                "{argument:?}"
+            );
+        }
+        assert!(agent_script(URL, "0123\nshell", &[]).is_err());
+    }
+
+    #[test]
+    fn every_script_is_one() {
+        let scripts = [
+            boot_script(URL),
+            agent_script(URL, "0123abcd", &[]).unwrap(),
+            local_disk_script(URL, Firmware::Bios),
+            local_disk_script(URL, Firmware::Uefi),
+            menu_script(URL),
+        ];
+        for script in scripts {
+            assert!(
+                script.starts_with("#!ipxe\n") && script.ends_with('\n'),
+                "{script}"
+            );
+            assert!(
+                script
+                    .lines()
+                    .all(|line| !line.is_empty() && !line.starts_with(' ')),
+                "{script}"
+            );
+            let targets = script
+                .split_whitespace()
+                .zip(script.split_whitespace().skip(1));
+            for (_, label) in targets.filter(|(word, _)| *word == "goto") {
+                assert!(
+                    script.contains(&format!("\n:{label}\n")),
+                    "{label} in {script}"
+                );
+            }
+        }
+    }
+
+    fn request() -> ScriptRequest {
+        ScriptRequest {
+            mac: "52-54-00-00-00-01".into(),
+            uuid: "12345678-1234-5678-9ABC-DEF012345678".into(),
+            serial: " S1 \n".into(),
+            buildarch: "x86_64".into(),
+            platform: "efi".into(),
+            choice: String::new(),
+        }
+    }
+
+    #[test]
+    fn requests_become_clients() {
+        let client = request().client().unwrap();
+        assert_eq!(client.identity.macs, ["52:54:00:00:00:01".parse().unwrap()]);
+        assert_eq!(client.identity.serial.as_deref(), Some("S1"));
+        assert_eq!(
+            client.identity.uuid.as_deref(),
+            Some("12345678-1234-5678-9abc-def012345678")
+        );
+        for uuid in [
+            "",
+            "00000000-0000-0000-0000-000000000000",
+            "ffffffff-ffff-ffff-ffff-ffffffffffff",
+            "x",
+        ] {
+            let request = ScriptRequest {
+                uuid: uuid.into(),
+                ..request()
+            };
+            assert_eq!(request.client().unwrap().identity.uuid, None, "{uuid}");
+        }
+        let no_mac = ScriptRequest {
+            mac: "${netX/mac}".into(),
+            ..request()
+        };
+        assert!(matches!(no_mac.client(), Err(ScriptError::NoMac(_))));
+        let odd = ScriptRequest {
+            platform: "linux".into(),
+            ..request()
+        };
+        assert!(matches!(odd.client(), Err(ScriptError::UnknownPlatform(_))));
+    }
 }

@@ -16,6 +16,8 @@
 pub mod answer;
 pub mod dhcp;
 pub mod dns;
+#[cfg(test)]
+mod fixture;
 pub mod ipxe;
 pub mod ntp;
 pub mod router_advertisement;

@@ -33,7 +33,11 @@ pub fn respond(request: &[u8], clock: Clock) -> Option<[u8; HEADER]> {
     if !(1..=4).contains(&version) || !is_request {
         return None;
     }
-    let leap = if clock.stratum >= UNSYNCHRONISED { 3 } else { 0 };
+    let leap = if clock.stratum >= UNSYNCHRONISED {
+        3
+    } else {
+        0
+    };
     let mut reply = [0; HEADER];
     reply[0] = leap << 6 | version << 3 | MODE_SERVER;
     reply[1] = clock.stratum.min(UNSYNCHRONISED);

@@ -30,7 +30,9 @@ mod tests {
     #[test]
     fn solicitations() {
         assert!(is_solicitation(&[133, 0, 0x7b, 0xb8, 0, 0, 0, 0]));
-        assert!(is_solicitation(&[133, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7]));
+        assert!(is_solicitation(&[
+            133, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7
+        ]));
         assert!(!is_solicitation(&[133, 0, 0, 0, 0, 0, 0]));
         assert!(!is_solicitation(&[133, 1, 0, 0, 0, 0, 0, 0]));
         assert!(!is_solicitation(&advertisement()));

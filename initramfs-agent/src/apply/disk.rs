@@ -121,7 +121,9 @@ impl<D: Device> TargetDisk<D> {
             let (now, later) = bytes.split_at_mut(length);
             match place {
                 Place::Head => now.copy_from_slice(&self.head[offset as usize..][..length]),
-                Place::Tail => now.copy_from_slice(&self.tail[(offset - self.tail_start) as usize..][..length]),
+                Place::Tail => {
+                    now.copy_from_slice(&self.tail[(offset - self.tail_start) as usize..][..length])
+                }
                 Place::Device => self.device.read(now, offset)?,
             }
             offset += length as u64;
@@ -133,13 +135,17 @@ impl<D: Device> TargetDisk<D> {
     /// Whether nothing of the image stands where the receipt will.
     pub fn has_room_for_receipt(&self) -> bool {
         let at = receipt::OFFSET as usize;
-        self.head[at..at + receipt::LENGTH].iter().all(|byte| *byte == 0)
+        self.head[at..at + receipt::LENGTH]
+            .iter()
+            .all(|byte| *byte == 0)
     }
 
     /// Gives to the device what is withheld before `end`: the last partition reaches there, and
     /// only the copy of the table behind it is still to be kept back.
     pub fn release_tail(&mut self, end: u64) -> Result<()> {
-        let Some(length) = end.min(self.size()).checked_sub(self.tail_start) else { return Ok(()) };
+        let Some(length) = end.min(self.size()).checked_sub(self.tail_start) else {
+            return Ok(());
+        };
         let kept = self.tail.split_off(length as usize);
         let released = std::mem::replace(&mut self.tail, kept);
         self.device
@@ -164,7 +170,11 @@ impl<D: Device> TargetDisk<D> {
         let parts = [
             ("the first MiB", first as u64, &self.head[first..]),
             ("the boot sectors", 0, &self.head[..first]),
-            ("the copy of the partition table", self.tail_start, &self.tail[..]),
+            (
+                "the copy of the partition table",
+                self.tail_start,
+                &self.tail[..],
+            ),
         ];
         for (what, offset, bytes) in parts {
             self.device
@@ -249,7 +259,12 @@ impl BlockDevice {
                 | libc::SYNC_FILE_RANGE_WRITE
                 | libc::SYNC_FILE_RANGE_WAIT_AFTER;
             libc::sync_file_range(descriptor, before, start - before, wait);
-            libc::posix_fadvise(descriptor, before, start - before, libc::POSIX_FADV_DONTNEED);
+            libc::posix_fadvise(
+                descriptor,
+                before,
+                start - before,
+                libc::POSIX_FADV_DONTNEED,
+            );
         }
         self.unsent = end;
     }

@@ -27,7 +27,11 @@ pub enum Entry {
 
 impl Recorder {
     pub fn new(bytes: Vec<u8>, sector_size: u32) -> Self {
-        Self { bytes, sector_size, log: Vec::new() }
+        Self {
+            bytes,
+            sector_size,
+            log: Vec::new(),
+        }
     }
 }
 
@@ -109,7 +113,9 @@ fn install(sector_size: u32, grow: bool) -> TargetDisk<Recorder> {
 
 fn stage(disk: &[u8]) -> Option<Stage> {
     let at = receipt::OFFSET as usize;
-    Receipt::decode(&disk[at..at + receipt::LENGTH]).ok().map(|receipt| receipt.stage)
+    Receipt::decode(&disk[at..at + receipt::LENGTH])
+        .ok()
+        .map(|receipt| receipt.stage)
 }
 
 fn table_of(disk: &[u8], sector_size: u32) -> Option<Table> {
@@ -121,11 +127,18 @@ fn the_finished_disk_is_the_image_with_a_grown_table_and_a_receipt() {
     for sector_size in [512, 4096] {
         let disk = install(sector_size, true);
         let bytes = &disk.device().bytes;
-        assert_eq!(bytes[MIB..7 * MIB], image(u64::from(sector_size))[MIB..7 * MIB]);
+        assert_eq!(
+            bytes[MIB..7 * MIB],
+            image(u64::from(sector_size))[MIB..7 * MIB]
+        );
         assert_eq!(&bytes[..4], b"BOOT", "the boot code stays");
         assert_eq!(stage(bytes), Some(Stage::Complete));
         let table = table_of(bytes, sector_size).unwrap();
-        let places: Vec<_> = table.partitions.iter().map(|p| (p.start >> 20, p.length >> 20)).collect();
+        let places: Vec<_> = table
+            .partitions
+            .iter()
+            .map(|p| (p.start >> 20, p.length >> 20))
+            .collect();
         assert_eq!(places, [(1, 2), (3, 12)]);
         let mut damaged = bytes.clone();
         damaged[sector_size as usize..][..92].fill(0);
@@ -160,7 +173,12 @@ fn a_power_cut_leaves_nothing_that_boots_half_written() {
             }
         }
         seen.dedup();
-        let expected = ["before", "claimed, not bootable", "complete, not bootable", "complete"];
+        let expected = [
+            "before",
+            "claimed, not bootable",
+            "complete, not bootable",
+            "complete",
+        ];
         assert_eq!(seen, expected);
     }
 }
@@ -193,7 +211,11 @@ fn an_image_that_fills_the_disk_keeps_the_end_of_its_last_partition() {
     disk.write(&whole, 0).unwrap();
     assert_eq!(disk.device().bytes[end - 1], 0, "withheld");
     super::super::table::settle(&mut disk).unwrap();
-    assert_eq!(disk.device().bytes[end - 1], 0x55, "a filesystem that is mounted needs it");
+    assert_eq!(
+        disk.device().bytes[end - 1],
+        0x55,
+        "a filesystem that is mounted needs it"
+    );
     assert!(disk.device().bytes[end..].iter().all(|byte| *byte == 0));
     disk.commit(&receipt(Stage::Complete)).unwrap();
     assert_eq!(disk.device().bytes[MIB..], whole[MIB..]);
@@ -202,12 +224,20 @@ fn an_image_that_fills_the_disk_keeps_the_end_of_its_last_partition() {
 #[test]
 fn what_does_not_fit_is_refused() {
     let small = Recorder::new(vec![0; 2 * MIB], 512);
-    let error = TargetDisk::claim(small, &receipt(Stage::Writing)).err().unwrap();
-    assert_eq!(error.to_string(), "a disk of 2097152 bytes is too small for a system");
+    let error = TargetDisk::claim(small, &receipt(Stage::Writing))
+        .err()
+        .unwrap();
+    assert_eq!(
+        error.to_string(),
+        "a disk of 2097152 bytes is too small for a system"
+    );
     let device = Recorder::new(vec![0; 4 * MIB], 512);
     let mut disk = TargetDisk::claim(device, &receipt(Stage::Writing)).unwrap();
     let error = disk.write(&[1; 10], 4 * MIB as u64 - 5).unwrap_err();
-    assert_eq!(error.to_string(), "the image is larger than the disk (4194304 bytes)");
+    assert_eq!(
+        error.to_string(),
+        "the image is larger than the disk (4194304 bytes)"
+    );
 }
 
 #[test]

@@ -29,9 +29,11 @@ use std::convert::Infallible;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use hardway_model::desired::ConfigApplier;
 use hardway_model::inventory::Disk;
 use hardway_model::messages::AgentEvent;
 use hardway_model::plan::{DiskBinding, Plan, Step};
+use hardway_userspace::mounts::Flags;
 
 pub use config::FetchedConfig;
 use disk::{BlockDevice, TargetDisk};
@@ -69,7 +71,8 @@ pub struct Failure {
 #[derive(Default)]
 struct Installation {
     disk: Option<TargetDisk<BlockDevice>>,
-    system: Option<Mounted>,
+    /// By the label that it was looked for; the system itself by none.
+    mounted: Option<(Option<&'static str>, Mounted)>,
 }
 
 /// Runs the plan. It ends in another kernel, or in a failure; what was mounted is unmounted then.
@@ -78,12 +81,17 @@ pub fn execute(plan: &Plan, mut execution: Execution<'_>) -> Result<Infallible, 
     let mut last = "start";
     for step in &plan.steps {
         last = step.name();
-        execution.reports.event(AgentEvent::StepStarted { step: last.to_owned() });
+        execution.reports.event(AgentEvent::StepStarted {
+            step: last.to_owned(),
+        });
         execution.reports.show(&format!("{last} …"));
         match run(step, plan, &mut execution, &mut installation) {
             Ok(summary) => {
                 execution.reports.show(&format!("{last}: {summary}"));
-                execution.reports.event(AgentEvent::StepFinished { step: last.to_owned(), summary });
+                execution.reports.event(AgentEvent::StepFinished {
+                    step: last.to_owned(),
+                    summary,
+                });
             }
             Err(error) => return Err(Failure { step: last, error }),
         }
@@ -105,38 +113,54 @@ fn run(
         Step::ClaimDisk { disk, receipt } => {
             check_binding(disk)?;
             let device = BlockDevice::open(&disk.path)?;
-            installation.disk =
-                Some(TargetDisk::claim(device, receipt).with_context(|| format!("claiming {}", disk.path))?);
-            Ok(format!("{} ({}) is claimed for generation {}", disk.path, disk.id, plan.generation))
+            filesystem::forget(device.file(), &disk.path)?;
+            let claimed = TargetDisk::claim(device, receipt);
+            installation.disk = Some(claimed.with_context(|| format!("claiming {}", disk.path))?);
+            Ok(format!(
+                "{} ({}) is claimed for generation {}",
+                disk.path, disk.id, plan.generation
+            ))
         }
-        Step::WriteImage { url, compression, sha256 } => {
-            let source = image::Source { url, compression: *compression, sha256: *sha256 };
+        Step::WriteImage {
+            url,
+            compression,
+            sha256,
+        } => {
+            let source = image::Source {
+                url,
+                compression: *compression,
+                sha256: *sha256,
+            };
             image::write(&source, installation.disk()?, execution)
         }
         Step::GrowPartitionTable => grow_table(installation.disk()?),
-        Step::GrowFilesystem => {
-            let disk = installation.disk()?;
-            let system = installation.system(execution)?;
-            system.grow(disk_path(disk))
-        }
-        Step::ApplyConfig { applier, sha256, kernel_arguments } => {
+        Step::GrowFilesystem => installation.system(execution)?.grow(),
+        Step::ApplyConfig {
+            applier,
+            sha256,
+            kernel_arguments,
+        } => {
             let config = config::fetch(execution, *sha256)?;
-            let system = installation.system(execution)?;
+            let system = installation.filesystem_for(*applier, execution)?;
             config::apply(&config, *applier, kernel_arguments, system, execution)
         }
         Step::InstallConfirmation => {
-            let (url, key) = (execution.appliance.base().to_owned(), execution.confirmation_key.to_owned());
-            let system = installation.system(execution)?;
-            confirmation::install(&system.root()?, &url, plan, &key)
+            let root = installation.system(execution)?.root()?;
+            confirmation::install(
+                &root,
+                execution.appliance.base(),
+                plan,
+                execution.confirmation_key,
+            )
         }
         Step::CommitDisk { receipt } => {
-            if let Some(system) = installation.system.take() {
-                system.unmount()?;
-            }
+            installation.unmount()?;
             let disk = installation.disk()?;
             disk.sync()?;
             disk.commit(receipt)?;
-            execution.reports.event(AgentEvent::Installed { receipt: receipt.clone() });
+            execution.reports.event(AgentEvent::Installed {
+                receipt: receipt.clone(),
+            });
             Ok("the disk boots".to_owned())
         }
         Step::HandOver { disk, how } => {
@@ -149,7 +173,59 @@ fn run(
 
 impl Installation {
     fn disk(&mut self) -> Result<&mut TargetDisk<BlockDevice>> {
-        self.disk.as_mut().context("the plan names no disk before this step")
+        self.disk
+            .as_mut()
+            .context("the plan claims no disk before this step")
+    }
+
+    /// The installed system, mounted.
+    fn system(&mut self, execution: &mut Execution<'_>) -> Result<&Mounted> {
+        self.filesystem_for(ConfigApplier::Agent, execution)
+    }
+
+    /// Where a configuration goes, mounted: the system itself, or where its own Ignition looks.
+    fn filesystem_for(
+        &mut self,
+        applier: ConfigApplier,
+        execution: &mut Execution<'_>,
+    ) -> Result<&Mounted> {
+        let label = match applier {
+            ConfigApplier::Agent => None,
+            ConfigApplier::Flatcar => Some("OEM"),
+            ConfigApplier::FedoraCoreos => Some("boot"),
+        };
+        if self
+            .mounted
+            .as_ref()
+            .is_some_and(|(mounted, _)| *mounted != label)
+        {
+            self.unmount()?;
+        }
+        let mounted = match self.mounted.take() {
+            Some((_, mounted)) => mounted,
+            None => self.mount(label, execution)?,
+        };
+        Ok(&self.mounted.insert((label, mounted)).1)
+    }
+
+    fn mount(&mut self, label: Option<&str>, execution: &mut Execution<'_>) -> Result<Mounted> {
+        let disk = self.disk()?;
+        // The partitions are read through device nodes of their own, past this one's page cache.
+        disk.sync()?;
+        let table = table::read(disk)?;
+        let device = disk.device();
+        filesystem::announce(device.file(), device.path(), &table)?;
+        match label {
+            None => Mounted::system(device.path(), &table, Flags::empty(), execution),
+            Some(label) => Mounted::labelled(device.path(), &table, label, execution),
+        }
+    }
+
+    fn unmount(&mut self) -> Result<()> {
+        match self.mounted.take() {
+            Some((_, mounted)) => mounted.unmount(),
+            None => Ok(()),
+        }
     }
 }
 
@@ -170,10 +246,18 @@ fn check_binding(binding: &DiskBinding) -> Result<()> {
 fn compare(binding: &DiskBinding, found: &Disk) -> Result<()> {
     let path = &binding.path;
     if found.id() != binding.id {
-        bail!("{path} is {} now, and the plan is for {}", found.id(), binding.id);
+        bail!(
+            "{path} is {} now, and the plan is for {}",
+            found.id(),
+            binding.id
+        );
     }
     if found.size != binding.size {
-        bail!("{path} has {} bytes now, and the plan is for {}", found.size, binding.size);
+        bail!(
+            "{path} has {} bytes now, and the plan is for {}",
+            found.size,
+            binding.size
+        );
     }
     if found.content != binding.content {
         bail!("{path} holds something else than when the plan was made; nothing was written");

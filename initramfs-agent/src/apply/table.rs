@@ -48,7 +48,9 @@ pub fn grow<D: Device>(disk: &mut TargetDisk<D>) -> Result<Option<u64>> {
     let before = table[last].ending_lba;
     table[last].ending_lba = before.max(end);
     let won = (table[last].ending_lba - before) * sector_size;
-    table.write_into(&mut view).context("writing the grown GPT to memory")?;
+    table
+        .write_into(&mut view)
+        .context("writing the grown GPT to memory")?;
     disk.release_tail((last_usable + 1) * sector_size)?;
     Ok(Some(won))
 }
@@ -62,7 +64,15 @@ pub fn read<D: Device>(disk: &mut TargetDisk<D>) -> Result<Table> {
     }
     for other in [512, 4096] {
         let found = Table::read(&mut View { disk, position: 0 }, other);
-        if other != sector_size && matches!(found, Ok(Some(Table { kind: Kind::Gpt, .. }))) {
+        if other != sector_size
+            && matches!(
+                found,
+                Ok(Some(Table {
+                    kind: Kind::Gpt,
+                    ..
+                }))
+            )
+        {
             bail!("the image is made for sectors of {other} bytes, and the disk has {sector_size}");
         }
     }
@@ -71,7 +81,8 @@ pub fn read<D: Device>(disk: &mut TargetDisk<D>) -> Result<Table> {
 
 fn end_of_usable<D: Device>(disk: &mut TargetDisk<D>) -> Result<u64> {
     let sector_size = u64::from(disk.sector_size());
-    let table = gptman::GPT::read_from(&mut View { disk, position: 0 }, sector_size).context("reading the GPT")?;
+    let table = gptman::GPT::read_from(&mut View { disk, position: 0 }, sector_size)
+        .context("reading the GPT")?;
     Ok((table.header.last_usable_lba + 1) * sector_size)
 }
 
@@ -93,7 +104,9 @@ impl<D: Device> Read for View<'_, D> {
 
 impl<D: Device> Write for View<'_, D> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.disk.write(bytes, self.position).map_err(io::Error::other)?;
+        self.disk
+            .write(bytes, self.position)
+            .map_err(io::Error::other)?;
         self.position += bytes.len() as u64;
         Ok(bytes.len())
     }

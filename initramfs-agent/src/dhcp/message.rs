@@ -76,7 +76,10 @@ pub fn encode(
     option(MESSAGE_TYPE, &[kind]);
     option(LARGEST_MESSAGE, &1500u16.to_be_bytes());
     option(VENDOR_CLASS, b"hardway-agent");
-    option(WANTED_OPTIONS, &[SUBNET_MASK, ROUTER, DNS_SERVERS, SERVER_ID]);
+    option(
+        WANTED_OPTIONS,
+        &[SUBNET_MASK, ROUTER, DNS_SERVERS, SERVER_ID],
+    );
     if let Some(offer) = offer {
         option(REQUESTED_ADDRESS, &offer.address.octets());
         option(SERVER_ID, &offer.server.octets());
@@ -105,7 +108,9 @@ impl Reply {
                 address: your_address,
                 prefix: u32::from(mask).leading_ones() as u8,
                 gateway: address(ROUTER),
-                dns: option(DNS_SERVERS).map(|value| addresses(value).collect()).unwrap_or_default(),
+                dns: option(DNS_SERVERS)
+                    .map(|value| addresses(value).collect())
+                    .unwrap_or_default(),
                 server: address(SERVER_ID).unwrap_or(next_server),
             },
         })
@@ -132,7 +137,9 @@ fn find(mut options: &[u8], code: u8) -> Option<&[u8]> {
 }
 
 fn addresses(value: &[u8]) -> impl Iterator<Item = Ipv4Addr> {
-    value.chunks_exact(4).map(|octets| Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]))
+    value
+        .chunks_exact(4)
+        .map(|octets| Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]))
 }
 
 #[cfg(test)]
@@ -176,10 +183,14 @@ mod tests {
     #[test]
     fn an_acknowledgement_is_read() {
         let options = [
-            0, 53, 1, 5, 1, 4, 255, 255, 240, 0, 3, 4, 10, 77, 0, 1, 54, 4, 10, 77, 0, 1, 6, 8, 10, 77, 0, 1,
-            10, 77, 0, 2, 255,
+            0, 53, 1, 5, 1, 4, 255, 255, 240, 0, 3, 4, 10, 77, 0, 1, 54, 4, 10, 77, 0, 1, 6, 8, 10,
+            77, 0, 1, 10, 77, 0, 2, 255,
         ];
-        let expected = Reply { kind: ACK, transaction: 7, lease: lease() };
+        let expected = Reply {
+            kind: ACK,
+            transaction: 7,
+            lease: lease(),
+        };
         assert_eq!(Reply::decode(&reply(&options)), Some(expected));
     }
 

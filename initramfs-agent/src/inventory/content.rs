@@ -15,7 +15,9 @@ const MIB: u64 = 1 << 20;
 /// Looks at a disk without writing to it.
 pub fn probe(path: &Path, size: u64, sector_size: u32) -> Content {
     let outcome = File::open(path).and_then(|mut disk| look(&mut disk, size, sector_size));
-    outcome.unwrap_or_else(|error| Content::Unreadable { error: error.to_string() })
+    outcome.unwrap_or_else(|error| Content::Unreadable {
+        error: error.to_string(),
+    })
 }
 
 fn look(disk: &mut (impl Read + Seek), size: u64, sector_size: u32) -> std::io::Result<Content> {
@@ -25,7 +27,11 @@ fn look(disk: &mut (impl Read + Seek), size: u64, sector_size: u32) -> std::io::
     let table = Table::read(disk, sector_size)?;
     let mut seen = Vec::new();
     match ours(&head) {
-        Ok(receipt) => return Ok(Content::Ours { receipt: Box::new(begun_without(receipt, &table)) }),
+        Ok(receipt) => {
+            return Ok(Content::Ours {
+                receipt: Box::new(begun_without(receipt, &table)),
+            });
+        }
         Err(ReceiptError::Absent) => {}
         Err(error) => seen.push(error.to_string()),
     }
@@ -53,7 +59,10 @@ fn look(disk: &mut (impl Read + Seek), size: u64, sector_size: u32) -> std::io::
 
 fn ours(head: &[u8]) -> Result<Receipt, ReceiptError> {
     let at = receipt::OFFSET as usize;
-    Receipt::decode(head.get(at..at + receipt::LENGTH).ok_or(ReceiptError::Absent)?)
+    Receipt::decode(
+        head.get(at..at + receipt::LENGTH)
+            .ok_or(ReceiptError::Absent)?,
+    )
 }
 
 /// The complete receipt reaches the disk just before the table does. A disk with the one and
@@ -116,13 +125,19 @@ mod tests {
     }
 
     fn foreign(lines: &[&str]) -> Content {
-        Content::Foreign { signatures: lines.iter().map(|line| (*line).to_owned()).collect() }
+        Content::Foreign {
+            signatures: lines.iter().map(|line| (*line).to_owned()).collect(),
+        }
     }
 
     #[test]
     fn blank_and_nearly_blank() {
         assert_eq!(check(vec![0; 4 << 20]), Content::Blank);
-        assert_eq!(check(vec![0; 512 << 10]), Content::Blank, "smaller than a MiB");
+        assert_eq!(
+            check(vec![0; 512 << 10]),
+            Content::Blank,
+            "smaller than a MiB"
+        );
         for (at, line) in [(5, "not zero at 5"), ((4 << 20) - 1, "not zero at 4194303")] {
             let mut disk = vec![0; 4 << 20];
             disk[at] = 1;
@@ -135,7 +150,10 @@ mod tests {
         let mut disk = gpt_disk(8 << 20, 512, &[("EFI", 1, 2), ("", 3, 4)]);
         disk[(3 << 20) + 1080..(3 << 20) + 1082].copy_from_slice(&[0x53, 0xef]);
         disk[(3 << 20) + 1144..(3 << 20) + 1148].copy_from_slice(b"data");
-        let expected = foreign(&["gpt: 2 partitions (EFI, number 2)", r#"ext2 "data" at 3 MiB"#]);
+        let expected = foreign(&[
+            "gpt: 2 partitions (EFI, number 2)",
+            r#"ext2 "data" at 3 MiB"#,
+        ]);
         assert_eq!(check(disk), expected);
     }
 
@@ -158,13 +176,28 @@ mod tests {
             disk
         };
         let complete = with_receipt(gpt_disk(8 << 20, 512, &[("root", 1, 2)]));
-        assert_eq!(check(complete), Content::Ours { receipt: Box::new(receipt.clone()) });
-        let begun = Receipt { stage: Stage::Writing, ..receipt.clone() };
+        assert_eq!(
+            check(complete),
+            Content::Ours {
+                receipt: Box::new(receipt.clone())
+            }
+        );
+        let begun = Receipt {
+            stage: Stage::Writing,
+            ..receipt.clone()
+        };
         let cut_off = with_receipt(vec![0; 8 << 20]);
-        assert_eq!(check(cut_off), Content::Ours { receipt: Box::new(begun) });
+        assert_eq!(
+            check(cut_off),
+            Content::Ours {
+                receipt: Box::new(begun)
+            }
+        );
         let mut damaged = with_receipt(vec![0; 8 << 20]);
         damaged[receipt::OFFSET as usize + 20] ^= 1;
-        let Content::Foreign { signatures } = check(damaged) else { panic!("damaged is foreign") };
+        let Content::Foreign { signatures } = check(damaged) else {
+            panic!("damaged is foreign")
+        };
         assert_eq!(signatures, ["damaged receipt: checksum"]);
     }
 }

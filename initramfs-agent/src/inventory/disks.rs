@@ -26,8 +26,11 @@ pub fn read_one(root: &Path, path: &str) -> Option<Disk> {
 /// Leaves out what lives in memory or on other disks, optical and floppy drives, and the boot and
 /// replay-protected areas of eMMC.
 fn could_hold_a_system(name: &str) -> bool {
-    const OTHERS: [&str; 9] = ["loop", "ram", "zram", "sr", "fd", "dm-", "md", "nbd", "mtdblock"];
-    let is_emmc_area = name.starts_with("mmcblk") && (name.contains("boot") || name.contains("rpmb"));
+    const OTHERS: [&str; 9] = [
+        "loop", "ram", "zram", "sr", "fd", "dm-", "md", "nbd", "mtdblock",
+    ];
+    let is_emmc_area =
+        name.starts_with("mmcblk") && (name.contains("boot") || name.contains("rpmb"));
     !is_emmc_area && !OTHERS.iter().any(|prefix| name.starts_with(prefix))
 }
 
@@ -52,7 +55,9 @@ fn read(root: &Path, name: &str) -> Option<Disk> {
         serial: text("serial")
             .or_else(|| text("device/serial"))
             .or_else(|| scsi_serial(&sys.join("device/vpd_pg80"))),
-        wwn: text("wwid").or_else(|| text("device/wwid")).and_then(|id| world_wide_name(&id)),
+        wwn: text("wwid")
+            .or_else(|| text("device/wwid"))
+            .and_then(|id| world_wide_name(&id)),
         rotational: flag("queue/rotational"),
         removable: flag("removable"),
         read_only: flag("ro"),
@@ -76,23 +81,43 @@ fn world_wide_name(id: &str) -> Option<String> {
     if let Some(digits) = id.strip_prefix("naa.") {
         return Some(format!("0x{digits}"));
     }
-    let is_name = ["eui.", "uuid.", "nvme."].iter().any(|kind| id.starts_with(kind));
+    let is_name = ["eui.", "uuid.", "nvme."]
+        .iter()
+        .any(|kind| id.starts_with(kind));
     is_name.then(|| id.to_owned())
 }
 
 fn transport(name: &str, sys: &Path) -> Option<String> {
-    for (prefix, transport) in [("nvme", "nvme"), ("vd", "virtio"), ("mmcblk", "mmc"), ("xvd", "xen")] {
+    for (prefix, transport) in [
+        ("nvme", "nvme"),
+        ("vd", "virtio"),
+        ("mmcblk", "mmc"),
+        ("xvd", "xen"),
+    ] {
         if name.starts_with(prefix) {
             return Some(transport.to_owned());
         }
     }
     let path = std::fs::canonicalize(sys).ok()?;
     let has = |part: &str| {
-        path.components()
-            .any(|component| component.as_os_str().to_str().is_some_and(|text| text.starts_with(part)))
+        path.components().any(|component| {
+            component
+                .as_os_str()
+                .to_str()
+                .is_some_and(|text| text.starts_with(part))
+        })
     };
-    let by_path = [("usb", "usb"), ("ata", "sata"), ("end_device-", "sas"), ("session", "iscsi"), ("rport-", "fc")];
-    let found = by_path.iter().find(|(part, _)| has(part)).map(|(_, transport)| *transport);
+    let by_path = [
+        ("usb", "usb"),
+        ("ata", "sata"),
+        ("end_device-", "sas"),
+        ("session", "iscsi"),
+        ("rport-", "fc"),
+    ];
+    let found = by_path
+        .iter()
+        .find(|(part, _)| has(part))
+        .map(|(_, transport)| *transport);
     found
         .or_else(|| name.starts_with("sd").then_some("scsi"))
         .map(str::to_owned)
@@ -107,9 +132,16 @@ mod tests {
     use super::*;
 
     fn disk(root: &Path, device: &str, name: &str, files: &[(&str, &[u8])]) {
-        let folder = root.join("sys/devices").join(device).join("block").join(name);
-        let plain: [(&str, &[u8]); 3] =
-            [("size", b"8192\n"), ("removable", b"0\n"), ("queue/logical_block_size", b"512\n")];
+        let folder = root
+            .join("sys/devices")
+            .join(device)
+            .join("block")
+            .join(name);
+        let plain: [(&str, &[u8]); 3] = [
+            ("size", b"8192\n"),
+            ("removable", b"0\n"),
+            ("queue/logical_block_size", b"512\n"),
+        ];
         for (file, bytes) in plain.iter().chain(files) {
             std::fs::create_dir_all(folder.join(file).parent().unwrap()).unwrap();
             std::fs::write(folder.join(file), bytes).unwrap();
@@ -125,36 +157,82 @@ mod tests {
     fn each_bus_names_its_disks_its_own_way() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
-        disk(root, "pci/virtio0", "vda", &[("serial", b"disk-1"), ("queue/rotational", b"1\n")]);
-        disk(root, "pci/nvme/nvme0", "nvme0n1", &[
-            ("device/model", b"QEMU NVMe Ctrl                          \n"),
-            ("device/serial", b"nv-1                \n"),
-            ("wwid", b"eui.0000000000000001\n"),
-        ]);
-        disk(root, "pci/ata1/host0/target0:0:0/0:0:0:0", "sda", &[
-            ("device/model", b"QEMU HARDDISK   \n"),
-            ("device/wwid", b"naa.5000c500a0b1c2d3\n"),
-            ("device/vpd_pg80", b"\0\x80\0\x06QM0001"),
-            ("ro", b"1\n"),
-        ]);
-        disk(root, "pci/usb1/1-1/host2", "sdb", &[("removable", b"1\n"), ("device/wwid", b"t10.ATA x\n")]);
+        disk(
+            root,
+            "pci/virtio0",
+            "vda",
+            &[("serial", b"disk-1"), ("queue/rotational", b"1\n")],
+        );
+        disk(
+            root,
+            "pci/nvme/nvme0",
+            "nvme0n1",
+            &[
+                (
+                    "device/model",
+                    b"QEMU NVMe Ctrl                          \n",
+                ),
+                ("device/serial", b"nv-1                \n"),
+                ("wwid", b"eui.0000000000000001\n"),
+            ],
+        );
+        disk(
+            root,
+            "pci/ata1/host0/target0:0:0/0:0:0:0",
+            "sda",
+            &[
+                ("device/model", b"QEMU HARDDISK   \n"),
+                ("device/wwid", b"naa.5000c500a0b1c2d3\n"),
+                ("device/vpd_pg80", b"\0\x80\0\x06QM0001"),
+                ("ro", b"1\n"),
+            ],
+        );
+        disk(
+            root,
+            "pci/usb1/1-1/host2",
+            "sdb",
+            &[("removable", b"1\n"), ("device/wwid", b"t10.ATA x\n")],
+        );
         disk(root, "virtual", "loop0", &[]);
         disk(root, "pci/host9", "sdc", &[("size", b"0\n")]);
 
         let disks = list(root);
         let shown: Vec<_> = disks
             .iter()
-            .map(|d| (d.path.as_str(), d.transport.as_deref(), d.serial.as_deref(), d.wwn.as_deref()))
+            .map(|d| {
+                (
+                    d.path.as_str(),
+                    d.transport.as_deref(),
+                    d.serial.as_deref(),
+                    d.wwn.as_deref(),
+                )
+            })
             .collect();
-        assert_eq!(shown, [
-            ("/dev/sda", Some("sata"), Some("QM0001"), Some("0x5000c500a0b1c2d3")),
-            ("/dev/sdb", Some("usb"), None, None),
-            ("/dev/vda", Some("virtio"), Some("disk-1"), None),
-            ("/dev/nvme0n1", Some("nvme"), Some("nv-1"), Some("eui.0000000000000001")),
-        ]);
+        assert_eq!(
+            shown,
+            [
+                (
+                    "/dev/sda",
+                    Some("sata"),
+                    Some("QM0001"),
+                    Some("0x5000c500a0b1c2d3")
+                ),
+                ("/dev/sdb", Some("usb"), None, None),
+                ("/dev/vda", Some("virtio"), Some("disk-1"), None),
+                (
+                    "/dev/nvme0n1",
+                    Some("nvme"),
+                    Some("nv-1"),
+                    Some("eui.0000000000000001")
+                ),
+            ]
+        );
         assert_eq!(disks[3].model.as_deref(), Some("QEMU NVMe Ctrl"));
         assert!(disks[0].read_only && disks[1].removable && disks[2].rotational);
-        assert_eq!((disks[2].size, &disks[2].content), (4 << 20, &Content::Blank));
+        assert_eq!(
+            (disks[2].size, &disks[2].content),
+            (4 << 20, &Content::Blank)
+        );
         assert_eq!(read_one(root, "/dev/vda").as_ref(), Some(&disks[2]));
         assert_eq!(read_one(root, "/dev/vdb"), None);
     }

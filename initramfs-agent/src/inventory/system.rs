@@ -49,7 +49,9 @@ fn is_placeholder(text: &str) -> bool {
         "o.e.m.",
     ];
     let text = text.to_lowercase();
-    let is_filler = text.chars().all(|c| matches!(c, '0' | 'x' | '.' | '-' | '*' | ' '))
+    let is_filler = text
+        .chars()
+        .all(|c| matches!(c, '0' | 'x' | '.' | '-' | '*' | ' '))
         || text == "123456789"
         || text == "0123456789"
         || text == "1234567890";
@@ -65,7 +67,9 @@ fn is_constant(uuid: &str) -> bool {
 pub fn memory(root: &Path) -> u64 {
     attribute(&root.join("proc/meminfo"))
         .and_then(|text| {
-            let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix("MemTotal:"))?;
             let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
             Some(kibibytes * 1024)
         })
@@ -81,7 +85,9 @@ pub fn processor(root: &Path) -> Processor {
         })
     };
     Processor {
-        model: values("model name").next().filter(|model| !model.is_empty()),
+        model: values("model name")
+            .next()
+            .filter(|model| !model.is_empty()),
         count: values("processor").count() as u32,
     }
 }
@@ -129,7 +135,10 @@ mod tests {
             ("sys/class/dmi/id/sys_vendor", "QEMU\n"),
             ("sys/class/dmi/id/product_name", "To Be Filled By O.E.M.\n"),
             ("sys/class/dmi/id/product_serial", "  SN-1  \n"),
-            ("sys/class/dmi/id/product_uuid", "00000000-0000-0000-0000-000000000000\n"),
+            (
+                "sys/class/dmi/id/product_uuid",
+                "00000000-0000-0000-0000-000000000000\n",
+            ),
         ]);
         let expected = System {
             manufacturer: Some("QEMU".into()),
@@ -148,11 +157,23 @@ mod tests {
     #[test]
     fn memory_and_processors() {
         let root = root(&[
-            ("proc/meminfo", "MemTotal:         491520 kB\nMemFree: 1 kB\n"),
-            ("proc/cpuinfo", "processor\t: 0\nmodel name\t: QEMU CPU\n\nprocessor\t: 1\nmodel name\t: QEMU CPU\n"),
+            (
+                "proc/meminfo",
+                "MemTotal:         491520 kB\nMemFree: 1 kB\n",
+            ),
+            (
+                "proc/cpuinfo",
+                "processor\t: 0\nmodel name\t: QEMU CPU\n\nprocessor\t: 1\nmodel name\t: QEMU CPU\n",
+            ),
         ]);
         assert_eq!(memory(root.path()), 480 << 20);
-        assert_eq!(processor(root.path()), Processor { model: Some("QEMU CPU".into()), count: 2 });
+        assert_eq!(
+            processor(root.path()),
+            Processor {
+                model: Some("QEMU CPU".into()),
+                count: 2
+            }
+        );
         assert_eq!(firmware(root.path()), Firmware::Bios);
     }
 

@@ -94,7 +94,7 @@ fn write_image(tools: &Tools, image: &Ext4Image, output: &Path) -> Result<()> {
     let mut command = tools.command("usr/sbin/mke2fs");
     command
         .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256"])
-        .args(["-i", "16384", "-J", "size=16"])
+        .args(["-i", "16384", "-m", "1", "-J", "size=16"])
         // The two youngest features are left out: GRUB refuses a filesystem whose features it does
         // not know, and the hosts' GRUB is older than the image's mke2fs.
         .args(["-O", "^metadata_csum_seed,^orphan_file"])

@@ -91,7 +91,9 @@ impl Decoder {
             (Shape::Object(fields), Value::Object(_)) => {
                 Some(self.object(earlier, node, fields, path))
             }
-            (Shape::List(item, _), Value::Array(items)) => Some(self.list(items, item, path)),
+            (Shape::List(item, _), Value::Array(items)) => {
+                Some(self.list(earlier, items, item, path))
+            }
             (Shape::Text, Value::String(text) | Value::Scalar(text)) => Some(text.as_str().into()),
             (Shape::Integer, Value::Number(text)) => self.integer(text.parse().ok(), text, node, path),
             (Shape::Integer, Value::Scalar(text)) => {
@@ -152,10 +154,21 @@ impl Decoder {
         }
     }
 
-    fn list(&mut self, items: &[Node], shape: &Shape, path: &str) -> serde_json::Value {
+    /// Go decodes a repeated list into the entries of the one before.
+    fn list(
+        &mut self,
+        earlier: Option<serde_json::Value>,
+        items: &[Node],
+        shape: &Shape,
+        path: &str,
+    ) -> serde_json::Value {
         let mut list = Vec::with_capacity(items.len());
+        let mut earlier = match earlier {
+            Some(serde_json::Value::Array(entries)) => entries.into_iter(),
+            _ => Vec::new().into_iter(),
+        };
         for (index, item) in items.iter().enumerate() {
-            let value = self.value(None, item, shape, &format!("{path}.{index}"));
+            let value = self.value(earlier.next(), item, shape, &format!("{path}.{index}"));
             list.push(value.unwrap_or_else(|| zero(shape)));
         }
         list.into()

@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn mistakes_have_a_place() {
-        for (text, place) in [("a: 1\na: 2\n", "2:1"), ("a: [1\n", "2:1"), ("a: 1\n---\nb: 2\n", "2:1")] {
+        for (text, place) in [("a: 1\na: 2\n", "2:1"), ("a: [1\n", "1:4"), ("a: 1\n---\nb: 2\n", "2:1")] {
             let problem = read(text).expect_err("refused").to_string();
             assert!(problem.starts_with(place), "{text:?}: {problem}");
         }

@@ -24,28 +24,26 @@ fn check_disk(disk: &Disk, at: &str, problems: &mut Problems) {
         check_partition(partition, &format!("{at}.partitions.{index}"), problems);
     }
     let at = format!("{at}.partitions");
-    let taken = |index: usize, same: &dyn Fn(&Partition) -> bool| partitions[..index].iter().any(same);
     for (index, partition) in partitions.iter().enumerate() {
-        let label = partition.label.as_deref().filter(|label| !label.is_empty());
-        if label.is_some() && taken(index, &|other| other.label.as_deref() == label) {
-            problems.error(&at, format!("label `{}` is given to two partitions", label.unwrap_or_default()));
+        let earlier = &partitions[..index];
+        let same_label = |other: &Partition| other.label == partition.label;
+        if partition.label.is_some() && earlier.iter().any(same_label) {
+            let label = partition.label.as_deref().unwrap_or_default();
+            problems.error(format!("{at}.{index}"), format!("label `{label}` is given to two partitions"));
         }
-        if taken(index, &|other| overlap(partition, other)) {
-            problems.error(&at, format!("partition {} overlaps another one", describe(partition)));
+        if earlier.iter().any(|other| overlap(partition, other)) {
+            problems.error(format!("{at}.{index}"), "the partition overlaps an earlier one");
         }
     }
     let removes = partitions.iter().any(|partition| partition.should_exist == Some(false));
-    let is_zero = |value: Option<i64>| value == Some(0);
-    if removes && partitions.iter().any(|p| p.number == 0 || is_zero(p.start_mib) || is_zero(p.size_mib)) {
-        problems.error(
-            &at,
-            "partitions of number, start or size 0 do not go with partitions that shall not exist",
-        );
+    if removes && partitions.iter().any(|partition| partition.number == 0) {
+        let message = "partitions of number 0 do not go with partitions that shall not exist";
+        problems.error(&at, message);
     }
 }
 
 fn check_partition(partition: &Partition, at: &str, problems: &mut Problems) {
-    let describes = is_given(&partition.label)
+    let describes = partition.label.is_some()
         || is_given(&partition.type_guid)
         || is_given(&partition.guid)
         || partition.start_mib.is_some()
@@ -78,24 +76,18 @@ fn is_guid(text: &str) -> bool {
     lengths.eq([8, 4, 4, 4, 12]) && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
 }
 
-/// Whether both say where they lie and these places meet. Without an explicit place there is nothing
-/// to compare.
+/// Whether both say where they lie and these places meet. A start of 0 means the largest free block,
+/// which only the disk knows.
 fn overlap(one: &Partition, other: &Partition) -> bool {
     let extent = |partition: &Partition| match (partition.start_mib, partition.size_mib) {
-        (Some(start), Some(size)) if start > 0 && size > 0 => Some((start, start.saturating_add(size))),
+        (Some(start), Some(size)) if start != 0 => Some((start, start.saturating_add(size))),
         _ => None,
     };
     match (extent(one), extent(other)) {
-        (Some((start, end)), Some((other_start, other_end))) => start < other_end && other_start < end,
+        (Some((start, end)), Some((other_start, other_end))) => {
+            (start >= other_start && start < other_end) || (other_start >= start && other_start < end)
+        }
         _ => false,
-    }
-}
-
-fn describe(partition: &Partition) -> String {
-    match (&partition.label, partition.number) {
-        (_, number) if number != 0 => number.to_string(),
-        (Some(label), _) => format!("`{label}`"),
-        (None, _) => "without number".to_owned(),
     }
 }
 

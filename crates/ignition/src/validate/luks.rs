@@ -15,9 +15,6 @@ pub(super) fn check(volumes: &[Luks], problems: &mut Problems) {
 }
 
 fn check_volume(volume: &Luks, at: &str, problems: &mut Problems) {
-    if volume.name.is_empty() {
-        problems.error(format!("{at}.name"), "a volume needs a name");
-    }
     if volume.name.contains('/') {
         problems.error(format!("{at}.name"), "a volume's name cannot hold a slash");
     }
@@ -61,6 +58,8 @@ fn check_clevis(clevis: &Clevis, at: &str, problems: &mut Problems) {
         match custom.pin.as_deref().unwrap_or_default() {
             "" => problems.error(format!("{at}.pin"), "a custom configuration needs a pin"),
             "tpm2" | "tang" | "sss" => {}
+            // Later specs leave the judgement to clevis.
+            _ if problems.minor >= 6 => {}
             pin => problems.error(format!("{at}.pin"), format!("unknown clevis pin `{pin}`")),
         }
         if !is_given(&custom.config) {
@@ -79,6 +78,10 @@ fn check_tang(tang: &Tang, at: &str, problems: &mut Problems) {
     }
     if !is_given(&tang.thumbprint) {
         problems.error(format!("{at}.thumbprint"), "a thumbprint is required");
+    }
+    if problems.minor == 4 && is_given(&tang.advertisement) {
+        let message = "Ignition ignores advertisements in configs of spec 3.4.0: use 3.5.0";
+        problems.warning(format!("{at}.advertisement"), message);
     }
     let advertisement = tang.advertisement.as_deref().filter(|text| !text.is_empty());
     if advertisement.is_some_and(|text| json::read(text.as_bytes()).is_err()) {

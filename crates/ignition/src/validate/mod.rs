@@ -4,10 +4,11 @@
 
 mod disks;
 mod duplicates;
-mod files;
+pub(crate) mod files;
 mod luks;
 mod resource;
-mod systemd;
+pub(crate) mod systemd;
+mod unit_text;
 
 use crate::config::{Config, Proxy};
 use crate::report::Problem;
@@ -75,6 +76,8 @@ fn check_path(path: &str, at: &str, problems: &mut Problems) {
         problems.error(at, "a path is required");
     } else if !path.starts_with('/') {
         problems.error(at, format!("path `{path}` is not absolute"));
+    } else if crate::paths::clean(path) != path {
+        problems.error(at, format!("path `{path}` is not in its shortest form"));
     }
 }
 

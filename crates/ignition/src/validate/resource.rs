@@ -80,17 +80,8 @@ fn check_arn(source: &str, url: &Url, path: &str, problems: &mut Problems) {
     let parts: Vec<&str> = plain.splitn(6, ':').collect();
     let valid = match parts.as_slice() {
         ["arn", _, "s3", _, _, resource] => match resource.strip_prefix("accesspoint/") {
-            // accesspoint/NAME/object/KEY; an access point belongs to a region and an account.
-            Some(rest) => {
-                let mut pieces = rest.splitn(3, '/');
-                let name = pieces.next().unwrap_or_default();
-                let object = pieces.next();
-                let key = pieces.next().unwrap_or_default();
-                !name.is_empty() && object == Some("object") && !key.is_empty()
-            }
-            None => resource
-                .split_once('/')
-                .is_some_and(|(bucket, key)| !bucket.is_empty() && !key.is_empty()),
+            Some(rest) => has_two_parts(rest),
+            None => has_two_parts(resource),
         },
         _ => false,
     };
@@ -98,6 +89,11 @@ fn check_arn(source: &str, url: &Url, path: &str, problems: &mut Problems) {
         problems.error(path, "not an ARN of an S3 object");
     }
     check_version_id(url, path, problems);
+}
+
+/// A bucket or access point, a slash, and a key.
+fn has_two_parts(resource: &str) -> bool {
+    resource.split_once('/').is_some_and(|(place, key)| !place.is_empty() && !key.is_empty())
 }
 
 fn check_headers(resource: &Resource, path: &str, problems: &mut Problems) {

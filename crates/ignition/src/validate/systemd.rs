@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::Problems;
+use super::{Problems, unit_text};
 use crate::config::{Config, Systemd, Unit};
 
 /// Where units and drop-ins are written.
@@ -83,43 +83,9 @@ fn has_install_section(text: &str) -> bool {
 }
 
 fn check_text(text: Option<&str>, at: &str, problems: &mut Problems) {
-    if let Some(mistake) = text.and_then(unit_text_mistake) {
+    if let Some(mistake) = text.and_then(unit_text::mistake) {
         problems.error(at, format!("not the text of a unit: {mistake}"));
     }
-}
-
-/// What makes a text no unit: systemd.syntax(7), as strict as the parser that Ignition uses.
-fn unit_text_mistake(text: &str) -> Option<String> {
-    let mut continued = false;
-    let mut in_section = false;
-    for (index, line) in text.lines().enumerate() {
-        let number = index + 1;
-        let trimmed = line.trim();
-        let is_comment = trimmed.starts_with(['#', ';']);
-        if continued {
-            continued = is_comment || line.trim_end().ends_with('\\');
-            continue;
-        }
-        if trimmed.is_empty() || is_comment {
-            continue;
-        }
-        if let Some(section) = trimmed.strip_prefix('[') {
-            match section.find(']') {
-                None => return Some(format!("line {number} opens a section that it does not close")),
-                Some(end) if end + 1 != section.len() => {
-                    return Some(format!("line {number} goes on after the end of a section's name"));
-                }
-                Some(_) => in_section = true,
-            }
-        } else if !in_section {
-            return Some(format!("line {number} stands before any section"));
-        } else if !trimmed.contains('=') {
-            return Some(format!("line {number} has no `=`"));
-        } else {
-            continued = line.ends_with('\\');
-        }
-    }
-    None
 }
 
 /// A path of the config where a unit or drop-in with contents will be.

@@ -135,7 +135,11 @@ impl Image {
 impl Network {
     /// The network's mask, as 255.255.255.0.
     pub fn netmask(&self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0))
+        Ipv4Addr::from(
+            u32::MAX
+                .checked_shl(32 - u32::from(self.prefix))
+                .unwrap_or(0),
+        )
     }
 
     /// The network's own address, its lowest.

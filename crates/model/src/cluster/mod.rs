@@ -19,6 +19,7 @@ use self::diagnostics::Problems;
 pub use self::diagnostics::{Diagnostics, Problem};
 use self::raw::RawCluster;
 use self::raw::read::Located;
+pub use self::template::TemplateError;
 
 use crate::desired::{AfterInstall, ConfigApplier, DiskSelector, WipePolicy};
 use crate::identity::{MacAddress, Sha256};
@@ -27,8 +28,8 @@ pub mod diagnostics;
 mod lookup;
 mod prove;
 mod raw;
-mod tree;
 pub mod template;
+mod tree;
 
 /// Reads a cluster.yaml. `file_name` is what problems are shown under.
 ///

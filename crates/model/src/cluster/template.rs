@@ -31,7 +31,9 @@ pub fn render(
     machine: &Machine,
 ) -> Result<String, TemplateError> {
     let render = || {
-        let syntax = SyntaxConfig::builder().keep_trailing_newline(true).build()?;
+        let syntax = SyntaxConfig::builder()
+            .keep_trailing_newline(true)
+            .build()?;
         let mut environment = Environment::new();
         environment.set_syntax(syntax);
         environment.set_undefined_behavior(UndefinedBehavior::Strict);

@@ -169,4 +169,3 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(Value::Map(map))
     }
 }
-

@@ -54,7 +54,10 @@ fn started(transition: &mut Transition, step: String) {
             state.grant = None;
         }
         let disk = planned.map_or(String::new(), |planned| {
-            format!(" of generation {} on disk {}", planned.receipt.generation, planned.receipt.disk)
+            format!(
+                " of generation {} on disk {}",
+                planned.receipt.generation, planned.receipt.disk
+            )
         });
         transition.tell(Severity::Info, format!("installation{disk} begins"));
     }

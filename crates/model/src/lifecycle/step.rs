@@ -266,7 +266,10 @@ impl Transition {
         self.state.figures.running.get_or_insert(self.now);
         self.state.phase = Phase::Running;
         self.state.boot_id = Some(boot_id);
-        self.state.token = None;
+        // A late word of the generation before must not take the token from the agent at work.
+        if !self.state.wants_install() {
+            self.state.token = None;
+        }
     }
 
     /// Remembers a finished installation. Tells whether it was news.

@@ -22,7 +22,12 @@ pub(super) fn plan(
     }
     let permitted = applier_is_supported(desired)
         .and_then(|()| select(desired, inventory))
-        .and_then(|disk| Ok((disk, may_write(desired, disk, inventory, circumstances.grant)?)));
+        .and_then(|disk| {
+            Ok((
+                disk,
+                may_write(desired, disk, inventory, circumstances.grant)?,
+            ))
+        });
     match permitted {
         Ok((disk, permission)) => Decision::Install {
             plan: steps::install(desired, disk, circumstances),
@@ -115,7 +120,12 @@ fn may_write(
 
 fn shares_its_id(disk: &Disk, inventory: &Inventory) -> bool {
     let id = disk.id();
-    inventory.disks.iter().filter(|other| other.id() == id).count() > 1
+    inventory
+        .disks
+        .iter()
+        .filter(|other| other.id() == id)
+        .count()
+        > 1
 }
 
 fn unreadable(disk: &Disk, error: &str) -> Refusal {
@@ -129,7 +139,11 @@ fn unreadable(disk: &Disk, error: &str) -> Refusal {
 fn not_blank(desired: &DesiredMachine, disk: &Disk) -> Refusal {
     Refusal {
         reason: RefusalReason::DiskNotBlank,
-        cause: format!("{} holds {}", describe(disk), describe_content(&disk.content)),
+        cause: format!(
+            "{} holds {}",
+            describe(disk),
+            describe_content(&disk.content)
+        ),
         remedy: format!(
             "`hardway grant wipe {}` allows it to be overwritten once; `wipe:` in profile `{}` \
              allows it for good",
@@ -169,7 +183,9 @@ pub(super) fn describe_content(content: &Content) -> String {
                     format!("generation {generation} of machine `{machine}` of cluster `{cluster}`")
                 }
                 Stage::Writing => {
-                    format!("an unfinished installation of machine `{machine}` of cluster `{cluster}`")
+                    format!(
+                        "an unfinished installation of machine `{machine}` of cluster `{cluster}`"
+                    )
                 }
             }
         }

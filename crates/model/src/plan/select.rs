@@ -20,8 +20,7 @@ pub(super) fn select<'a>(
     match fitting.as_slice() {
         [] => Err(none_fits(desired, inventory)),
         [disk] => Ok(disk),
-        several => preferred(several, selector.prefer)
-            .ok_or_else(|| several_fit(desired, several)),
+        several => preferred(several, selector.prefer).ok_or_else(|| several_fit(desired, several)),
     }
 }
 
@@ -71,11 +70,20 @@ fn none_fits(desired: &DesiredMachine, inventory: &Inventory) -> Refusal {
     let found: Vec<String> = inventory
         .disks
         .iter()
-        .filter_map(|disk| Some(format!("{}: {}", describe(disk), misfit(&desired.disk, disk)?)))
+        .filter_map(|disk| {
+            Some(format!(
+                "{}: {}",
+                describe(disk),
+                misfit(&desired.disk, disk)?
+            ))
+        })
         .collect();
     // A disk that only its write protection keeps from fitting is a fault, not a wrong selector.
     let protected = inventory.disks.iter().any(|disk| {
-        let writable = Disk { read_only: false, ..disk.clone() };
+        let writable = Disk {
+            read_only: false,
+            ..disk.clone()
+        };
         disk.read_only && misfit(&desired.disk, &writable).is_none()
     });
     let cause = match found.is_empty() {
@@ -93,8 +101,12 @@ fn none_fits(desired: &DesiredMachine, inventory: &Inventory) -> Refusal {
         },
         cause,
         remedy: match found.is_empty() {
-            true => "look at the machine's list of devices without a driver, and at its cabling".to_owned(),
-            false => format!("change `disk:` of profile `{}`, or the machine's disks", desired.profile),
+            true => "look at the machine's list of devices without a driver, and at its cabling"
+                .to_owned(),
+            false => format!(
+                "change `disk:` of profile `{}`, or the machine's disks",
+                desired.profile
+            ),
         },
     }
 }
@@ -102,7 +114,13 @@ fn none_fits(desired: &DesiredMachine, inventory: &Inventory) -> Refusal {
 fn several_fit(desired: &DesiredMachine, fitting: &[&Disk]) -> Refusal {
     let found: Vec<String> = fitting
         .iter()
-        .map(|disk| format!("{} with {}", describe(disk), describe_content(&disk.content)))
+        .map(|disk| {
+            format!(
+                "{} with {}",
+                describe(disk),
+                describe_content(&disk.content)
+            )
+        })
         .collect();
     let remedy = match desired.disk.prefer {
         None => format!(

@@ -70,17 +70,22 @@ impl LeaseTable {
 
     /// The live lease of an address.
     pub fn at(&self, address: Ipv4Addr, now: Timestamp) -> Option<&Lease> {
-        self.leases.get(&address).filter(|lease| lease.expires > now)
+        self.leases
+            .get(&address)
+            .filter(|lease| lease.expires > now)
     }
 
     /// Whether `mac` holds a live lease of `address`.
     pub fn holds(&self, mac: MacAddress, address: Ipv4Addr, now: Timestamp) -> bool {
-        self.at(address, now).is_some_and(|lease| lease.mac == Some(mac))
+        self.at(address, now)
+            .is_some_and(|lease| lease.mac == Some(mac))
     }
 
     /// Whether nobody but `mac` holds `address` or was offered it.
     pub fn is_free_for(&self, mac: MacAddress, address: Ipv4Addr, now: Timestamp) -> bool {
-        let leased = self.at(address, now).is_some_and(|lease| lease.mac != Some(mac));
+        let leased = self
+            .at(address, now)
+            .is_some_and(|lease| lease.mac != Some(mac));
         let offered = self
             .offers
             .get(&address)
@@ -149,8 +154,13 @@ impl LeaseTable {
                 addresses().find(|address| !self.leases.contains_key(address) && available(address))
             })
             .or_else(|| {
-                let ended = self.leases.values().filter(|lease| available(&lease.address));
-                ended.min_by_key(|lease| lease.expires).map(|lease| lease.address)
+                let ended = self
+                    .leases
+                    .values()
+                    .filter(|lease| available(&lease.address));
+                ended
+                    .min_by_key(|lease| lease.expires)
+                    .map(|lease| lease.address)
             })
             .ok_or(PoolExhausted {
                 first,

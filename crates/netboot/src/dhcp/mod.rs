@@ -12,6 +12,8 @@ pub mod leases;
 pub mod options;
 pub mod packet;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub use leases::{Lease, LeaseTable};
 pub use server::{CLIENT_PORT, Output, SERVER_PORT, Server, World};

@@ -62,12 +62,7 @@ impl Content<'_> {
         }
     }
 
-    fn reply(
-        &self,
-        kind: MessageType,
-        your_address: Ipv4Addr,
-        times: Vec<(u8, Vec<u8>)>,
-    ) -> Reply {
+    fn reply(&self, kind: MessageType, your_address: Ipv4Addr, times: Vec<(u8, Vec<u8>)>) -> Reply {
         let boot = self.boot();
         let network = &self.cluster.network;
         let mut options = vec![self.server_identifier()];
@@ -82,7 +77,10 @@ impl Content<'_> {
         }
         options.push((code::DOMAIN_NAME, clipped(&self.cluster.domain)));
         options.extend(addresses(code::NTP_SERVERS, &network.ntp));
-        options.push((code::BROADCAST_ADDRESS, network.broadcast().octets().to_vec()));
+        options.push((
+            code::BROADCAST_ADDRESS,
+            network.broadcast().octets().to_vec(),
+        ));
         Reply {
             kind,
             your_address,
@@ -109,7 +107,10 @@ impl Content<'_> {
                 file: String::new(),
                 options: vec![
                     (code::VENDOR_CLASS, b"HTTPClient".to_vec()),
-                    (code::BOOT_FILE, format!("{url}/boot/{}", file.file_name()).into()),
+                    (
+                        code::BOOT_FILE,
+                        format!("{url}/boot/{}", file.file_name()).into(),
+                    ),
                 ],
             },
             Answer::ScriptUrl => Boot {

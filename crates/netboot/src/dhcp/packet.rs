@@ -185,7 +185,9 @@ impl Request {
         if kind != ETHERNET || length != 6 {
             return Err(PacketError::NotEthernet { kind, length });
         }
-        let mac = MacAddress([fixed[28], fixed[29], fixed[30], fixed[31], fixed[32], fixed[33]]);
+        let mac = MacAddress([
+            fixed[28], fixed[29], fixed[30], fixed[31], fixed[32], fixed[33],
+        ]);
         if mac.0[0] & 1 == 1 || mac.0 == [0; 6] {
             return Err(PacketError::NotAStation(mac));
         }

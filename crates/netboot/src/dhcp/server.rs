@@ -20,14 +20,12 @@ pub const CLIENT_PORT: u16 = 68;
 const DECLINED_FOR: u64 = 600_000;
 
 /// What is desired and known while one packet is answered.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct World<'a> {
     /// The cluster.
     pub cluster: &'a Cluster,
     /// The port of the appliance's HTTP service.
     pub http_port: u16,
-    /// Finds the declared machine of an identity.
-    pub find: &'a dyn Fn(&Identity) -> Option<(&'a Machine, &'a MachineState)>,
 }
 
 /// What has to be done because of a packet, in this order. When one fails, the rest must not be done:
@@ -86,8 +84,14 @@ impl Server {
         }
     }
 
-    /// Answers one packet.
-    pub fn handle(&mut self, packet: &[u8], world: World<'_>, now: Timestamp) -> Vec<Output> {
+    /// Answers one packet. `find` gives the declared machine of an identity, with its state.
+    pub fn handle<'a>(
+        &mut self,
+        packet: &[u8],
+        world: World<'a>,
+        find: impl FnOnce(&Identity) -> Option<(&'a Machine, &'a MachineState)>,
+        now: Timestamp,
+    ) -> Vec<Output> {
         let network = &world.cluster.network;
         if matches!(network.dhcp, DhcpMode::Off | DhcpMode::Proxy) {
             return ignored("cluster.yaml does not let this appliance give addresses");
@@ -100,7 +104,16 @@ impl Server {
         if !relay.is_unspecified() && !network.contains(relay) {
             return ignored(format!("relay {relay} serves another network"));
         }
-        let turn = Turn::new(&request, world, now);
+        let client = client::client(&request);
+        let machine = find(&client.identity);
+        let turn = Turn {
+            answer: answer(&client, world.cluster, machine),
+            request: &request,
+            client,
+            machine,
+            world,
+            now,
+        };
         match request.kind {
             MessageType::Discover => self.discover(&turn),
             MessageType::Request => self.request(&turn),
@@ -154,7 +167,10 @@ impl Server {
                     turn.observed(None, &format!("refused {wanted}: {reason}")),
                 ]
             }
-            Verdict::Unknown => ignored(format!("{} is not known to hold {wanted}", turn.request.mac)),
+            Verdict::Unknown => ignored(format!(
+                "{} is not known to hold {wanted}",
+                turn.request.mac
+            )),
         }
     }
 
@@ -164,7 +180,9 @@ impl Server {
             address,
             mac: Some(turn.request.mac),
             machine: turn.machine.map(|(machine, _)| machine.name.clone()),
-            expires: turn.now.saturating_add(u64::try_from(lasts).unwrap_or(u64::MAX)),
+            expires: turn
+                .now
+                .saturating_add(u64::try_from(lasts).unwrap_or(u64::MAX)),
         };
         self.leases.insert(lease.clone());
         let said = format!("given {address}{}", turn.boot_summary());
@@ -254,7 +272,10 @@ impl Server {
 
     fn release(&mut self, turn: &Turn<'_, '_>) -> Vec<Output> {
         let (mac, address) = (turn.request.mac, turn.request.client_address);
-        let lease = self.leases.at(address, turn.now).filter(|lease| lease.mac == Some(mac));
+        let lease = self
+            .leases
+            .at(address, turn.now)
+            .filter(|lease| lease.mac == Some(mac));
         let Some(lease) = lease.filter(|_| turn.is_for_this_server()) else {
             return ignored(format!("{mac} releases {address}, which it does not hold"));
         };
@@ -270,21 +291,7 @@ impl Server {
     }
 }
 
-impl<'r, 'w> Turn<'r, 'w> {
-    fn new(request: &'r Request, world: World<'w>, now: Timestamp) -> Self {
-        let client = client::client(request);
-        let machine = (world.find)(&client.identity);
-        let answer = answer(&client, world.cluster, machine);
-        Self {
-            request,
-            client,
-            machine,
-            world,
-            answer,
-            now,
-        }
-    }
-
+impl Turn<'_, '_> {
     fn content(&self) -> Content<'_> {
         Content {
             request: self.request,
@@ -354,7 +361,10 @@ impl<'r, 'w> Turn<'r, 'w> {
             || Some(address) == network.gateway
             || address == network.network_address()
             || address == network.broadcast()
-            || cluster.machines.iter().any(|machine| machine.address == Some(address))
+            || cluster
+                .machines
+                .iter()
+                .any(|machine| machine.address == Some(address))
     }
 }
 

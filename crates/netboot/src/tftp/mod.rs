@@ -5,7 +5,9 @@
 //! [`Transfer`] carries one file over.
 
 mod packet;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 pub use packet::{ErrorCode, Refusal, Request, encode_data, encode_error};
-pub use transfer::{Output, Outcome, Transfer};
+pub use transfer::{Outcome, Output, Transfer};

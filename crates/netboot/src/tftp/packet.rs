@@ -61,9 +61,17 @@ impl Request {
         let (opcode, rest) = split_u16(packet).ok_or(Refusal::Silence)?;
         match opcode {
             READ => {}
-            WRITE => return Err(refusal(ErrorCode::AccessViolation, "files cannot be written here")),
+            WRITE => {
+                return Err(refusal(
+                    ErrorCode::AccessViolation,
+                    "files cannot be written here",
+                ));
+            }
             DATA | ACK | OACK => {
-                return Err(refusal(ErrorCode::IllegalOperation, "no transfer is under way here"));
+                return Err(refusal(
+                    ErrorCode::IllegalOperation,
+                    "no transfer is under way here",
+                ));
             }
             _ => return Err(Refusal::Silence),
         }
@@ -72,7 +80,10 @@ impl Request {
         let file = fields.next().ok_or_else(malformed)?;
         let mode = fields.next().ok_or_else(malformed)?;
         if !mode.eq_ignore_ascii_case("octet") {
-            return Err(refusal(ErrorCode::IllegalOperation, "only mode octet is served"));
+            return Err(refusal(
+                ErrorCode::IllegalOperation,
+                "only mode octet is served",
+            ));
         }
         let options = options(fields);
         Ok(Self {
@@ -118,7 +129,10 @@ fn file_name(path: &str) -> Result<&str, Refusal> {
     let name = path.trim_start_matches('/');
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if name.is_empty() || name.starts_with('.') || !name.bytes().all(is_plain) {
-        return Err(refusal(ErrorCode::FileNotFound, "there is no such boot file"));
+        return Err(refusal(
+            ErrorCode::FileNotFound,
+            "there is no such boot file",
+        ));
     }
     Ok(name)
 }
@@ -177,7 +191,12 @@ impl FromClient {
             ACK => Some(Self::Acknowledgement(number)),
             ERROR => Some(Self::Error {
                 code: number,
-                message: Fields(rest).next().unwrap_or_default().escape_debug().take(128).collect(),
+                message: Fields(rest)
+                    .next()
+                    .unwrap_or_default()
+                    .escape_debug()
+                    .take(128)
+                    .collect(),
             }),
             _ => None,
         }

@@ -99,7 +99,11 @@ impl Transfer {
         let window = request.window_size.map(|blocks| blocks.min(LARGEST_WINDOW));
         let mut options = Vec::new();
         options.extend(block_size.map(|size| ("blksize", u64::from(size))));
-        options.extend(request.timeout.map(|seconds| ("timeout", u64::from(seconds))));
+        options.extend(
+            request
+                .timeout
+                .map(|seconds| ("timeout", u64::from(seconds))),
+        );
         options.extend(request.wants_size.then_some(("tsize", size)));
         options.extend(window.map(|blocks| ("windowsize", u64::from(blocks))));
         let first_interval = request
@@ -129,7 +133,11 @@ impl Transfer {
             (None, _) | (_, Phase::Ended(_)) => {}
             (Some(FromClient::Error { code, message }), _) => {
                 let bytes = self.bytes_acknowledged();
-                self.phase = Phase::Ended(Outcome::Aborted { code, message, bytes });
+                self.phase = Phase::Ended(Outcome::Aborted {
+                    code,
+                    message,
+                    bytes,
+                });
             }
             (Some(FromClient::Acknowledgement(0)), Phase::Options(_)) => {
                 self.phase = Phase::Sending;

@@ -71,7 +71,10 @@ fn machine(
 
 fn is_machine_name(name: &Located<String>, problems: &mut Problems<'_>) -> bool {
     if name.value.len() == 17 && name.value.parse::<MacAddress>().is_ok() {
-        let message = format!("`{}` is what an undeclared machine would be called", name.value);
+        let message = format!(
+            "`{}` is what an undeclared machine would be called",
+            name.value
+        );
         name.complain(problems, message, "give it a name that is no MAC address");
         return false;
     }

@@ -61,7 +61,8 @@ fn names(raw: &Located<RawCluster>, problems: &mut Problems<'_>) -> Option<(Stri
         && !is_domain(&domain.value)
     {
         let message = format!("`{}` is not a domain name", domain.value);
-        let help = "lower-case letters, digits and hyphens, parts with dots between, as lab.internal";
+        let help =
+            "lower-case letters, digits and hyphens, parts with dots between, as lab.internal";
         domain.complain(problems, message, help);
     }
     let name = name?.value.clone();
@@ -108,9 +109,8 @@ fn checks(file: &RawCluster, problems: &mut Problems<'_>) -> Vec<Check> {
             && let Some(profile) = profile
             && let Some(http) = http
         {
-            let is_repeated = |other: &Check| {
-                other.name == name.value && other.profile == profile.value
-            };
+            let is_repeated =
+                |other: &Check| other.name == name.value && other.profile == profile.value;
             if checks.iter().any(is_repeated) {
                 let message = format!("check `{}` is declared twice", name.value);
                 name.complain(problems, message, "give it another name");

@@ -14,10 +14,7 @@ const DEFAULT_LEASE: Duration = Duration::from_secs(3600);
 const SHORTEST_LEASE: Duration = Duration::from_secs(60);
 const LONGEST_LEASE: Duration = Duration::from_secs(365 * 86_400);
 
-pub(super) fn network(
-    raw: &Located<RawNetwork>,
-    problems: &mut Problems<'_>,
-) -> Option<Network> {
+pub(super) fn network(raw: &Located<RawNetwork>, problems: &mut Problems<'_>) -> Option<Network> {
     let file = &raw.value;
     let address = file
         .address
@@ -91,12 +88,20 @@ pub(super) fn is_inside(
     let subnet = format!("{}/{}", network.network_address(), network.prefix);
     if !network.contains(address) {
         let message = format!("address {address} is outside {subnet}");
-        located.complain(problems, message, "`network.address` says which network it is");
+        located.complain(
+            problems,
+            message,
+            "`network.address` says which network it is",
+        );
         return false;
     }
     if address == network.network_address() || address == network.broadcast() {
         let message = format!("{address} is not an address of a host in {subnet}");
-        located.complain(problems, message, "choose one between the first and the last");
+        located.complain(
+            problems,
+            message,
+            "choose one between the first and the last",
+        );
         return false;
     }
     true
@@ -185,7 +190,10 @@ fn pool(
     }
     let within = |address: &Ipv4Addr| (first..=last).contains(address);
     if within(&network.address) {
-        let message = format!("the pool contains the appliance's own address {}", network.address);
+        let message = format!(
+            "the pool contains the appliance's own address {}",
+            network.address
+        );
         located.complain(problems, message, "begin above it, or end below it");
     } else if let Some(gateway) = network.gateway.filter(within) {
         let message = format!("the pool contains the gateway {gateway}");

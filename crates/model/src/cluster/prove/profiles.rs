@@ -186,14 +186,22 @@ fn selector(raw: &RawDisk, problems: &mut Problems<'_>) -> DiskSelector {
         transport: raw.transport.value().cloned(),
         prefer: raw.prefer.value().copied(),
     };
-    if let Some(path) = raw.path.given().filter(|path| !path.value.starts_with("/dev/")) {
+    if let Some(path) = raw
+        .path
+        .given()
+        .filter(|path| !path.value.starts_with("/dev/"))
+    {
         let message = format!("`{}` is not the path of a disk", path.value);
         path.complain(problems, message, "as in /dev/nvme0n1");
     }
     if let Some(most) = raw.max_size.given()
         && selector.min_size.is_some_and(|least| least > most.value.0)
     {
-        most.complain(problems, "`max_size` is less than `min_size`", "no disk can fit both");
+        most.complain(
+            problems,
+            "`max_size` is less than `min_size`",
+            "no disk can fit both",
+        );
     }
     selector
 }
@@ -224,8 +232,15 @@ fn check_part(part: &Located<String>, problems: &mut Problems<'_>) {
         part.complain(problems, message, help);
         return;
     }
-    if ![".bu", ".ign", ".json"].iter().any(|ending| path.ends_with(ending)) {
+    if ![".bu", ".ign", ".json"]
+        .iter()
+        .any(|ending| path.ends_with(ending))
+    {
         let message = format!("`{path}` is no config part by its ending");
-        part.complain(problems, message, "`.bu` for Butane, `.ign` or `.json` for Ignition");
+        part.complain(
+            problems,
+            message,
+            "`.bu` for Butane, `.ign` or `.json` for Ignition",
+        );
     }
 }

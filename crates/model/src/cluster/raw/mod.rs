@@ -8,9 +8,7 @@ pub(super) mod values;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use self::read::{Located, Named, OneOrMany, Read, raw_mapping, wrong_type};
-use self::values::{
-    Address, AddressRange, AddressWithPrefix, Digest, Mac, Size, Span, Variables,
-};
+use self::values::{Address, AddressRange, AddressWithPrefix, Digest, Mac, Size, Span, Variables};
 use super::diagnostics::Problems;
 use super::tree::{Node, Value};
 use super::{DhcpMode, UnknownPolicy};

@@ -114,7 +114,12 @@ impl<'n> MappingReader<'n> {
                     Some(help) => help.to_owned(),
                     None => suggestion(&key.name, known.iter().copied()),
                 };
-                problems.add(key.place, &path, format!("unknown key `{}`", key.name), help);
+                problems.add(
+                    key.place,
+                    &path,
+                    format!("unknown key `{}`", key.name),
+                    help,
+                );
             }
         }
         Some(Self {
@@ -147,7 +152,9 @@ impl<'n> MappingReader<'n> {
 /// Keys that later versions will know.
 fn reserved(path: &str) -> Option<&'static str> {
     if path == "groups" {
-        return Some("groups are not supported by this version: declare every machine in `machines`");
+        return Some(
+            "groups are not supported by this version: declare every machine in `machines`",
+        );
     }
     let in_image = path.strip_prefix("images.")?;
     (in_image.ends_with(".signature") || in_image.ends_with(".key"))
@@ -161,14 +168,28 @@ fn mapping<'n>(
     problems: &mut Problems<'_>,
 ) -> Option<&'n [(Key, Node)]> {
     let Value::Map(entries) = &node.value else {
-        wrong_type(node, path, "a mapping", "write `key: value` lines", problems);
+        wrong_type(
+            node,
+            path,
+            "a mapping",
+            "write `key: value` lines",
+            problems,
+        );
         return None;
     };
     for (index, (key, _)) in entries.iter().enumerate() {
-        if let Some((first, _)) = entries[..index].iter().find(|(other, _)| other.name == key.name) {
+        if let Some((first, _)) = entries[..index]
+            .iter()
+            .find(|(other, _)| other.name == key.name)
+        {
             let path = join(path, &key.name);
             let help = format!("first on line {}; remove one", first.place.line);
-            problems.add(key.place, &path, format!("`{}` stands twice", key.name), help);
+            problems.add(
+                key.place,
+                &path,
+                format!("`{}` stands twice", key.name),
+                help,
+            );
         }
     }
     Some(entries)
@@ -253,7 +274,13 @@ impl<T: JsonSchema> JsonSchema for Located<T> {
 impl<T: Read> Read for Vec<Located<T>> {
     fn read(node: &Node, path: &str, problems: &mut Problems<'_>) -> Option<Self> {
         let Value::List(items) = &node.value else {
-            wrong_type(node, path, "a list", "write `- item` lines or `[item, item]`", problems);
+            wrong_type(
+                node,
+                path,
+                "a list",
+                "write `- item` lines or `[item, item]`",
+                problems,
+            );
             return None;
         };
         let read = |(index, item)| Located::read(item, format!("{path}[{index}]"), problems);

@@ -59,7 +59,13 @@ impl Read for Variables {
         match to_json(&node.value) {
             serde_json::Value::Object(map) => Some(map),
             _ => {
-                wrong_type(node, path, "a mapping", "write `key: value` lines", problems);
+                wrong_type(
+                    node,
+                    path,
+                    "a mapping",
+                    "write `key: value` lines",
+                    problems,
+                );
                 None
             }
         }

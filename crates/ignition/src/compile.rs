@@ -1,0 +1,106 @@
+//! All the parts of a machine's config → one config and what has to be done.
+
+use sha2::{Digest, Sha256};
+
+use crate::butane::{self, LocalFiles};
+use crate::config::Config;
+use crate::merge::merge;
+use crate::operation::Operation;
+use crate::operations::operations;
+use crate::parse::{Parsed, parse};
+use crate::report::{Problem, Report, Severity};
+
+/// One part of a machine's config, its templates rendered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The file's name, for messages.
+    pub name: String,
+    /// What language it is in.
+    pub kind: PartKind,
+    /// The text.
+    pub text: String,
+}
+
+/// The language of a config part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartKind {
+    /// Butane, in YAML.
+    Butane,
+    /// Ignition, in JSON.
+    Ignition,
+}
+
+impl PartKind {
+    /// Judges by the file's name: `.bu`, `.yaml` and `.yml` are Butane, `.ign` and `.json` Ignition.
+    pub fn of_file_name(name: &str) -> Option<Self> {
+        match name.rsplit_once('.').map(|(_, ending)| ending) {
+            Some("bu" | "yaml" | "yml") => Some(Self::Butane),
+            Some("ign" | "json") => Some(Self::Ignition),
+            _ => None,
+        }
+    }
+}
+
+/// A machine's whole config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compiled {
+    /// The parts merged in order, in the newest spec.
+    pub config: Config,
+    /// The config as canonical JSON: the same config has the same text. It is what an image with its
+    /// own Ignition is given.
+    pub json: String,
+    /// What the agent does, in order; or why it cannot, where only an image's own Ignition can.
+    pub operations: Result<Vec<Operation>, Report>,
+    /// What the authors should know.
+    pub warnings: Vec<Problem>,
+}
+
+impl Compiled {
+    /// SHA-256 of [`Compiled::json`], in lower-case hexadecimal.
+    pub fn digest(&self) -> String {
+        Sha256::digest(self.json.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Translates the parts, merges each into those before it, and makes the operations.
+///
+/// # Errors
+///
+/// Everything that is wrong with any of the parts, each with its file, line and column; or with
+/// what they make together.
+pub fn compile(parts: &[Part], files: &dyn LocalFiles) -> Result<Compiled, Report> {
+    let mut merged = Config::empty();
+    let mut problems = Vec::new();
+    for part in parts {
+        match parse_part(part, files) {
+            Ok(Parsed { config, warnings }) => {
+                merged = merge(&merged, &config);
+                problems.extend(Report::from(warnings).in_file(&part.name).problems);
+            }
+            Err(report) => problems.extend(report.in_file(&part.name).problems),
+        }
+    }
+    let mut report = Report { problems };
+    if report.is_fatal() {
+        return Err(report);
+    }
+    let together = crate::validate(&merged);
+    report.problems.extend(together.into_iter().filter(|problem| problem.severity == Severity::Error));
+    if report.is_fatal() {
+        return Err(report);
+    }
+    let operations = operations(&merged).map_err(Report::from);
+    // Through a value, whose maps are sorted by key.
+    let json = serde_json::to_value(&merged).unwrap_or_default().to_string();
+    Ok(Compiled { config: merged, json, operations, warnings: report.problems })
+}
+
+fn parse_part(part: &Part, files: &dyn LocalFiles) -> Result<Parsed, Report> {
+    match part.kind {
+        PartKind::Ignition => parse(part.text.as_bytes()),
+        PartKind::Butane => butane::translate(&part.text, files).map(|translated| Parsed {
+            config: translated.config,
+            warnings: translated.warnings,
+        }),
+    }
+}

@@ -1,0 +1,119 @@
+//! What useradd and groupadd take for granted: /etc/default/useradd and /etc/login.defs.
+
+use anyhow::{Context, Result};
+
+use crate::apply::root::TargetRoot;
+
+/// The target's own defaults.
+pub struct Defaults {
+    login: String,
+    /// The folder of home directories.
+    pub home: String,
+    /// The login shell.
+    pub shell: String,
+    /// The primary group of users without a group of their own.
+    pub group: u32,
+    /// Mode of a new home directory.
+    pub home_mode: u32,
+}
+
+impl Defaults {
+    /// Reads both files; what they do not say is what useradd has built in.
+    pub fn load(root: &TargetRoot) -> Result<Self> {
+        let text = |path| -> Result<String> {
+            let bytes = root.read(path)?.unwrap_or_default();
+            String::from_utf8(bytes).with_context(|| format!("{path} is not UTF-8"))
+        };
+        let useradd = text("/etc/default/useradd")?;
+        let login = text("/etc/login.defs")?;
+        let of = |key: &str| assignment(&useradd, key);
+        let group = of("GROUP")
+            .and_then(|group| group.parse().ok())
+            .unwrap_or(100);
+        let home_mode =
+            word(&login, "HOME_MODE").and_then(|mode| u32::from_str_radix(mode, 8).ok());
+        Ok(Self {
+            home: of("HOME").unwrap_or("/home").to_owned(),
+            shell: of("SHELL").unwrap_or("/bin/sh").to_owned(),
+            group,
+            home_mode: home_mode.unwrap_or(0o755),
+            login,
+        })
+    }
+
+    /// The next free user number: upwards behind the highest for people, downwards for systems.
+    pub fn free_uid(&self, system: bool, taken: &[u32]) -> Result<u32> {
+        self.free("UID", system, taken)
+            .context("no user number is free")
+    }
+
+    /// The next free group number, likewise.
+    pub fn free_gid(&self, system: bool, taken: &[u32]) -> Result<u32> {
+        self.free("GID", system, taken)
+            .context("no group number is free")
+    }
+
+    /// A new line of shadow. Without days of ageing the password counts as never changed, which
+    /// does not depend on the day of the installation.
+    pub fn shadow_entry(&self, name: &str, hash: &str, system: bool) -> Vec<String> {
+        let ageing = |key: &str, otherwise: &str| match system {
+            true => String::new(),
+            false => word(&self.login, key).unwrap_or(otherwise).to_owned(),
+        };
+        let days = [
+            ageing("PASS_MIN_DAYS", "0"),
+            ageing("PASS_MAX_DAYS", "99999"),
+            ageing("PASS_WARN_AGE", "7"),
+        ];
+        let mut entry = vec![name.to_owned(), hash.to_owned(), String::new()];
+        entry.extend(days);
+        entry.extend([String::new(), String::new(), String::new()]);
+        entry
+    }
+
+    fn free(&self, kind: &str, system: bool, taken: &[u32]) -> Option<u32> {
+        let limit = |key: String, otherwise: u32| {
+            word(&self.login, &key)
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(otherwise)
+        };
+        if system {
+            let last = limit(
+                format!("SYS_{kind}_MAX"),
+                limit(format!("{kind}_MIN"), 1000) - 1,
+            );
+            let mut range = limit(format!("SYS_{kind}_MIN"), 101)..=last;
+            return range.rfind(|number| !taken.contains(number));
+        }
+        let (first, last) = (
+            limit(format!("{kind}_MIN"), 1000),
+            limit(format!("{kind}_MAX"), 60000),
+        );
+        let highest = taken
+            .iter()
+            .copied()
+            .filter(|number| (first..=last).contains(number))
+            .max();
+        let next = highest.map_or(first, |number| number + 1);
+        if next <= last {
+            return Some(next);
+        }
+        (first..=last).find(|number| !taken.contains(number))
+    }
+}
+
+/// `KEY=value` of a shell-like file.
+fn assignment<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let value = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix(key)?.strip_prefix('='))?;
+    Some(value.trim().trim_matches('"'))
+}
+
+/// `KEY value` of login.defs.
+fn word<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        (words.next()? == key).then(|| words.next())?
+    })
+}

@@ -1,0 +1,282 @@
+//! The system on the disk: its partitions made known, its root found, mounted and grown.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use hardway_userspace::mounts::{self, Flags};
+use hardway_userspace::{grow, partitions};
+
+use super::Execution;
+use super::root::TargetRoot;
+use crate::signatures::{self, Signature};
+use crate::table::{Partition, Table};
+
+const MOUNT_POINT: &str = "/run/target";
+/// How long a device node may take to appear.
+const NODE: Duration = Duration::from_secs(5);
+
+/// A mounted filesystem of the disk. Dropping it unmounts.
+pub struct Mounted {
+    target: PathBuf,
+    device: String,
+    kind: &'static str,
+    partition: Partition,
+    is_mounted: bool,
+}
+
+/// What a partition of a Linux system may hold, and which module serves it.
+const MOUNTABLE: [(&str, &str); 6] = [
+    ("ext2", "ext4"),
+    ("ext3", "ext4"),
+    ("ext4", "ext4"),
+    ("xfs", "xfs"),
+    ("btrfs", "btrfs"),
+    ("vfat", "vfat"),
+];
+
+impl Mounted {
+    /// Mounts the partition that holds the installed system: the first, from the end of the disk,
+    /// that has what every Linux root has.
+    pub fn system(
+        disk: &str,
+        table: &Table,
+        flags: Flags,
+        execution: &mut Execution<'_>,
+    ) -> Result<Self> {
+        let root_files = [
+            "etc/os-release",
+            "usr/lib/os-release",
+            "etc/passwd",
+            "sbin/init",
+        ];
+        let found = Self::first(disk, table, flags, execution, |target| {
+            root_files
+                .iter()
+                .any(|file| target.join(file).symlink_metadata().is_ok())
+        })?;
+        found.with_context(|| format!("no partition of {disk} holds a Linux system"))
+    }
+
+    /// Mounts the filesystem with that label.
+    pub fn labelled(
+        disk: &str,
+        table: &Table,
+        label: &str,
+        execution: &mut Execution<'_>,
+    ) -> Result<Self> {
+        for partition in &table.partitions {
+            let (device, found) = look(disk, partition)?;
+            if found
+                .iter()
+                .any(|signature| signature.label.as_deref() == Some(label))
+                && let Some(mounted) =
+                    Self::mount(device, found, partition, Flags::empty(), execution)?
+            {
+                return Ok(mounted);
+            }
+        }
+        bail!("no filesystem on {disk} has the label {label}")
+    }
+
+    /// Mounts the first partition, from the end of the disk, for which `fits` holds.
+    pub fn first(
+        disk: &str,
+        table: &Table,
+        flags: Flags,
+        execution: &mut Execution<'_>,
+        fits: impl Fn(&Path) -> bool,
+    ) -> Result<Option<Self>> {
+        let mut partitions = table.partitions.clone();
+        partitions.sort_by_key(|partition| std::cmp::Reverse(partition.start));
+        for partition in partitions {
+            let (device, found) = look(disk, &partition)?;
+            let Some(mounted) = Self::mount(device, found, &partition, flags, execution)? else {
+                continue;
+            };
+            if fits(&mounted.target) {
+                return Ok(Some(mounted));
+            }
+        }
+        Ok(None)
+    }
+
+    fn mount(
+        device: String,
+        found: Vec<Signature>,
+        partition: &Partition,
+        flags: Flags,
+        execution: &mut Execution<'_>,
+    ) -> Result<Option<Self>> {
+        let kind = found
+            .iter()
+            .find_map(|signature| MOUNTABLE.iter().find(|(kind, _)| *kind == signature.kind));
+        let Some((_, module)) = kind else {
+            return Ok(None);
+        };
+        execution.drivers.load(module);
+        if *module == "vfat" {
+            // What the kernel's configuration names as the defaults of vfat.
+            ["nls_cp437", "nls_ascii", "nls_utf8", "nls_iso8859-1"]
+                .map(|name| execution.drivers.load(name));
+        }
+        let target = PathBuf::from(MOUNT_POINT);
+        mounts::mount(&device, &target, module, flags, "")?;
+        let partition = partition.clone();
+        Ok(Some(Self {
+            target,
+            device,
+            kind: module,
+            partition,
+            is_mounted: true,
+        }))
+    }
+
+    /// The mounted tree, out of which no path leads.
+    pub fn root(&self) -> Result<TargetRoot> {
+        TargetRoot::open(&self.target)
+    }
+
+    /// Lets the filesystem fill its partition.
+    pub fn grow(&self) -> Result<String> {
+        let bytes = self.partition.length;
+        match self.kind {
+            "ext4" => grow::ext4(&self.target, bytes)?,
+            "xfs" => grow::xfs(&self.target, bytes)?,
+            "btrfs" => grow::btrfs(&self.target, bytes)?,
+            kind => bail!("{kind} on {} cannot grow", self.device),
+        }
+        Ok(format!(
+            "{} on {} has {} MiB",
+            self.kind,
+            self.device,
+            bytes >> 20
+        ))
+    }
+
+    /// Unmounts, which brings everything to the disk.
+    pub fn unmount(mut self) -> Result<()> {
+        self.is_mounted = false;
+        mounts::unmount(&self.target).with_context(|| format!("unmounting {}", self.device))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if self.is_mounted {
+            // Nothing more can be done here; a claim on the disk would find it busy and say so.
+            let _ = mounts::unmount(&self.target);
+        }
+    }
+}
+
+/// A partition's device node, and what it holds.
+fn look(disk: &str, partition: &Partition) -> Result<(String, Vec<Signature>)> {
+    let device = node(disk, partition.number);
+    let mut file = File::open(&device).with_context(|| format!("opening {device}"))?;
+    let found = signatures::find(&mut file, 0, partition.length);
+    Ok((
+        device.clone(),
+        found.with_context(|| format!("reading {device}"))?,
+    ))
+}
+
+/// Makes the kernel know exactly the partitions of `table`, whatever stands on the disk itself.
+pub fn announce(file: &File, disk: &str, table: &Table) -> Result<()> {
+    let mut known = known(Path::new("/sys/block"), disk);
+    let wanted: Vec<_> = table.partitions.iter().collect();
+    known.retain(|number, place| {
+        let stays = wanted
+            .iter()
+            .any(|p| p.number == *number && (p.start, p.length) == *place);
+        // One that is in use stays as well; mounting it tells.
+        stays || partitions::delete(file, disk, *number).is_err()
+    });
+    for partition in wanted {
+        if !known.contains_key(&partition.number) {
+            partitions::add(
+                file,
+                disk,
+                partition.number,
+                partition.start,
+                partition.length,
+            )?;
+        }
+        wait_for(&node(disk, partition.number))?;
+    }
+    Ok(())
+}
+
+/// Makes the kernel forget all partitions of a disk that is about to be written.
+pub fn forget(file: &File, disk: &str) -> Result<()> {
+    for number in known(Path::new("/sys/block"), disk).into_keys() {
+        partitions::delete(file, disk, number)?;
+    }
+    Ok(())
+}
+
+/// Number, start and length in bytes of the partitions that the kernel knows.
+fn known(sys_block: &Path, disk: &str) -> BTreeMap<u32, (u64, u64)> {
+    const UNIT: u64 = 512;
+    let folder = sys_block.join(disk.trim_start_matches("/dev/"));
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let number = |file: &str| {
+                let text = std::fs::read_to_string(entry.path().join(file)).ok()?;
+                text.trim().parse::<u64>().ok()
+            };
+            let place = (number("start")? * UNIT, number("size")? * UNIT);
+            Some((number("partition")? as u32, place))
+        })
+        .collect()
+}
+
+/// `/dev/vda` → `/dev/vda3`, `/dev/nvme0n1` → `/dev/nvme0n1p3`.
+fn node(disk: &str, number: u32) -> String {
+    let separator = if disk.ends_with(|c: char| c.is_ascii_digit()) {
+        "p"
+    } else {
+        ""
+    };
+    format!("{disk}{separator}{number}")
+}
+
+fn wait_for(node: &str) -> Result<()> {
+    let deadline = Instant::now() + NODE;
+    while !Path::new(node).exists() {
+        if Instant::now() >= deadline {
+            bail!("{node} does not appear");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_and_known_partitions() {
+        assert_eq!(node("/dev/vda", 3), "/dev/vda3");
+        assert_eq!(node("/dev/nvme0n1", 3), "/dev/nvme0n1p3");
+        let sys = tempfile::tempdir().unwrap();
+        for (file, text) in [
+            ("partition", "3\n"),
+            ("start", "2048\n"),
+            ("size", "4096\n"),
+        ] {
+            let path = sys.path().join("vda/vda3").join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        std::fs::create_dir_all(sys.path().join("vda/queue")).unwrap();
+        assert_eq!(
+            known(sys.path(), "/dev/vda"),
+            BTreeMap::from([(3, (1 << 20, 2 << 20))])
+        );
+    }
+}

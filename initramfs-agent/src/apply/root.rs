@@ -1,0 +1,455 @@
+//! The installed system's tree. Every path is resolved by the kernel inside it (openat2(2),
+//! `RESOLVE_IN_ROOT`): neither `..` nor a symbolic link leads out, whatever the image or the
+//! configuration holds. The last component is never followed, except for reading.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, chownat, fchmod,
+    fchown, linkat, mkdirat, openat2, readlinkat, renameat, statat, symlinkat, unlinkat,
+};
+use rustix::io::Errno;
+
+/// Owner and permission bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attributes {
+    /// Permission bits, setuid, setgid and sticky included.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+impl Attributes {
+    /// Owned by 0:0.
+    pub fn root(mode: u32) -> Self {
+        Self {
+            mode,
+            uid: 0,
+            gid: 0,
+        }
+    }
+
+    /// What an existing object has.
+    pub fn of(stat: &Stat) -> Self {
+        Self {
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+        }
+    }
+}
+
+/// What stands at a path, links not followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File,
+    /// A symbolic link.
+    Symlink,
+    /// A device, socket or pipe.
+    Other,
+}
+
+/// The root directory of an installed system.
+pub struct TargetRoot {
+    root: OwnedFd,
+}
+
+impl TargetRoot {
+    /// Opens the directory that is the root.
+    pub fn open(path: &Path) -> Result<Self> {
+        let root = rustix::fs::openat(
+            CWD,
+            path,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .with_context(|| format!("opening {}", path.display()))?;
+        Ok(Self { root })
+    }
+
+    /// A file's content, links followed inside the root. `None` when there is nothing.
+    pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        let file = match self.resolve(path, OFlags::RDONLY) {
+            Ok(file) => file,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("opening {path}")),
+        };
+        let mut bytes = Vec::new();
+        File::from(file)
+            .read_to_end(&mut bytes)
+            .with_context(|| format!("reading {path}"))?;
+        Ok(Some(bytes))
+    }
+
+    /// Opens a file for reading, links followed inside the root.
+    pub fn open_file(&self, path: &str) -> Result<File> {
+        let file = self.resolve(path, OFlags::RDONLY);
+        Ok(file.with_context(|| format!("opening {path}"))?.into())
+    }
+
+    /// The names in a directory; none when it is absent.
+    pub fn list(&self, path: &str) -> Result<Vec<String>> {
+        let folder = match self.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY) {
+            Ok(folder) => folder,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Vec::new()),
+            Err(error) => return Err(error).with_context(|| format!("opening {path}")),
+        };
+        names(&folder).with_context(|| format!("listing {path}"))
+    }
+
+    /// What stands at the path itself.
+    pub fn stat(&self, path: &str) -> Result<Option<Stat>> {
+        let (folder, name) = match self.parent(path) {
+            Ok(place) => place,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("looking at {path}")),
+        };
+        match statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("looking at {path}")),
+        }
+    }
+
+    /// The kind of what stands at the path itself.
+    pub fn kind(&self, path: &str) -> Result<Option<Kind>> {
+        Ok(self
+            .stat(path)?
+            .map(|stat| match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => Kind::Directory,
+                FileType::RegularFile => Kind::File,
+                FileType::Symlink => Kind::Symlink,
+                _ => Kind::Other,
+            }))
+    }
+
+    /// The text of the symbolic link at the path; `None` when there is none.
+    pub fn read_link(&self, path: &str) -> Result<Option<String>> {
+        if self.kind(path)? != Some(Kind::Symlink) {
+            return Ok(None);
+        }
+        let text = self
+            .parent(path)
+            .and_then(|(folder, name)| readlinkat(&folder, name, Vec::new()))
+            .with_context(|| format!("reading the link {path}"))?;
+        Ok(Some(text.to_string_lossy().into_owned()))
+    }
+
+    /// Puts a file there by a temporary name, so that at every moment the old or the new one stands.
+    pub fn replace(&self, path: &str, bytes: &[u8], attributes: &Attributes) -> Result<()> {
+        let (folder, name) = self.ready(path)?;
+        let temporary = format!(".hardway-{name}")
+            .chars()
+            .take(200)
+            .collect::<String>();
+        let write = || -> Result<()> {
+            let flags =
+                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let _ = unlinkat(&folder, &temporary, AtFlags::empty());
+            let mut file = File::from(rustix::fs::openat(
+                &folder,
+                &temporary,
+                flags,
+                Mode::from_raw_mode(0o600),
+            )?);
+            file.write_all(bytes)?;
+            set(&file, attributes)?;
+            file.sync_all()?;
+            Ok(renameat(&folder, &temporary, &folder, name)?)
+        };
+        write().with_context(|| format!("writing {path}"))
+    }
+
+    /// Appends to the regular file at the path.
+    pub fn append(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        let write = || -> Result<()> {
+            let (folder, name) = self.parent(path)?;
+            let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let mut file = File::from(rustix::fs::openat(&folder, name, flags, Mode::empty())?);
+            file.write_all(bytes)?;
+            Ok(file.sync_all()?)
+        };
+        write().with_context(|| format!("appending to {path}"))
+    }
+
+    /// Sets owner, then mode: a change of owner clears setuid.
+    pub fn set_attributes(&self, path: &str, attributes: &Attributes) -> Result<()> {
+        let change = || -> Result<()> {
+            let (folder, name) = self.parent(path)?;
+            // Neither O_PATH nor a pipe's other end may be in the way of fchmod.
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let file = rustix::fs::openat(&folder, name, flags, Mode::empty())?;
+            set(&file, attributes)
+        };
+        change().with_context(|| format!("setting owner and mode of {path}"))
+    }
+
+    /// Sets the owner of a symbolic link itself, or of anything else.
+    pub fn set_owner(&self, path: &str, uid: u32, gid: u32) -> Result<()> {
+        if !may_give_away() {
+            return Ok(());
+        }
+        let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        self.parent(path)
+            .and_then(|(folder, name)| chownat(&folder, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW))
+            .with_context(|| format!("setting the owner of {path}"))
+    }
+
+    /// Makes a directory with exactly these attributes. Something there is an error.
+    pub fn make_directory(&self, path: &str, attributes: &Attributes) -> Result<()> {
+        let (folder, name) = self.ready(path)?;
+        mkdirat(&folder, name, Mode::from_raw_mode(0o700))
+            .with_context(|| format!("making directory {path}"))?;
+        self.set_attributes(path, attributes)
+    }
+
+    /// Makes a symbolic link with that text. Something there is an error.
+    pub fn symlink(&self, text: &str, path: &str) -> Result<()> {
+        let (folder, name) = self.ready(path)?;
+        symlinkat(text, &folder, name).with_context(|| format!("making the link {path}"))
+    }
+
+    /// Gives the file at `target` a second name.
+    pub fn hard_link(&self, target: &str, path: &str) -> Result<()> {
+        let (folder, name) = self.ready(path)?;
+        let (from, old) = self
+            .parent(target)
+            .with_context(|| format!("looking for {target}"))?;
+        linkat(&from, old, &folder, name, AtFlags::empty())
+            .with_context(|| format!("making the hard link {path} to {target}"))
+    }
+
+    /// Removes whatever stands at the path, a directory with all it holds. Nothing there is fine.
+    pub fn remove(&self, path: &str) -> Result<()> {
+        match self.parent(path) {
+            Ok((folder, name)) => {
+                remove_at(folder.as_fd(), name).with_context(|| format!("removing {path}"))
+            }
+            Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error).with_context(|| format!("removing {path}")),
+        }
+    }
+
+    /// Moves a directory or file to another place in the root.
+    pub fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let (folder, name) = self.ready(to)?;
+        self.parent(from)
+            .and_then(|(old, old_name)| renameat(&old, old_name, &folder, name))
+            .with_context(|| format!("moving {from} to {to}"))
+    }
+
+    /// The directory that a path is in, with the missing ones above it made (0755, 0:0).
+    fn ready<'p>(&self, path: &'p str) -> Result<(OwnedFd, &'p str)> {
+        let (above, name) =
+            split(path).with_context(|| format!("`{path}` names nothing in the root"))?;
+        let mut reached = String::new();
+        for part in above.split('/').filter(|part| !part.is_empty()) {
+            reached = format!("{reached}/{part}");
+            match self.resolve(&reached, OFlags::PATH | OFlags::DIRECTORY) {
+                Ok(_) => {}
+                Err(Errno::NOENT) => self.make_directory(&reached, &Attributes::root(0o755))?,
+                Err(error) => return Err(error).with_context(|| format!("opening {reached}")),
+            }
+        }
+        let folder = self
+            .resolve(above, OFlags::PATH | OFlags::DIRECTORY)
+            .with_context(|| format!("opening {above}"))?;
+        Ok((folder, name))
+    }
+
+    fn parent<'p>(&self, path: &'p str) -> Result<(OwnedFd, &'p str), Errno> {
+        let (above, name) = split(path).ok_or(Errno::INVAL)?;
+        Ok((self.resolve(above, OFlags::PATH | OFlags::DIRECTORY)?, name))
+    }
+
+    fn resolve(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let path = if path.is_empty() { "/" } else { path };
+        let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        openat2(
+            &self.root,
+            path,
+            flags | OFlags::CLOEXEC,
+            Mode::empty(),
+            how,
+        )
+    }
+}
+
+/// Directory and name. A path whose last component is no name has none.
+fn split(path: &str) -> Option<(&str, &str)> {
+    let (above, name) = path.rsplit_once('/')?;
+    let is_name = !name.is_empty() && name != "." && name != "..";
+    is_name.then_some((above, name))
+}
+
+fn set(file: impl AsFd, attributes: &Attributes) -> Result<()> {
+    let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
+    if may_give_away() {
+        fchown(&file, Some(uid), Some(gid)).context("chown")?;
+    }
+    fchmod(&file, Mode::from_raw_mode(attributes.mode)).context("chmod")
+}
+
+/// PID 1 is root. Whoever runs the tests need not be, and keeps what is made.
+fn may_give_away() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn remove_at(folder: impl AsFd, name: &str) -> Result<()> {
+    match unlinkat(&folder, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::ISDIR | Errno::PERM) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let inside = rustix::fs::openat(&folder, name, flags, Mode::empty())?;
+    for entry in names(&inside)? {
+        remove_at(&inside, &entry)?;
+    }
+    Ok(unlinkat(&folder, name, AtFlags::REMOVEDIR)?)
+}
+
+fn names(folder: &OwnedFd) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(folder)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().to_str() else {
+            bail!("the name {:?} is not UTF-8", entry.file_name());
+        };
+        if name != "." && name != ".." {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+#[cfg(test)]
+pub mod tests {
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    use super::*;
+
+    /// A root in a temporary folder, and beside it something that nobody may reach.
+    pub fn root() -> (tempfile::TempDir, TargetRoot) {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["root", "outside"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        std::fs::write(folder.path().join("outside/secret"), "secret").unwrap();
+        let root = TargetRoot::open(&folder.path().join("root")).unwrap();
+        (folder, root)
+    }
+
+    /// The attributes of whoever runs the tests, who need not be root.
+    pub fn own(mode: u32) -> Attributes {
+        Attributes {
+            mode,
+            uid: rustix::process::getuid().as_raw(),
+            gid: rustix::process::getgid().as_raw(),
+        }
+    }
+
+    #[test]
+    fn no_path_leads_out() {
+        let (folder, root) = root();
+        let inside = folder.path().join("root");
+        let outside = folder.path().join("outside");
+        symlink(&outside, inside.join("absolute")).unwrap();
+        symlink("../outside", inside.join("relative")).unwrap();
+        symlink("relative", inside.join("chained")).unwrap();
+        symlink("/proc/self/cwd", inside.join("magic")).unwrap();
+        for path in [
+            "/absolute/new",
+            "/relative/new",
+            "/chained/new",
+            "/../outside/new",
+            "/a/../../outside/new",
+        ] {
+            // It fails, or what it wrote is inside.
+            let _ = root.replace(path, b"x", &own(0o644));
+            let _ = root.symlink("x", path);
+            let _ = root.make_directory(path, &own(0o755));
+        }
+        for path in [
+            "/absolute/secret",
+            "/relative/secret",
+            "/chained/secret",
+            "/../outside/secret",
+        ] {
+            assert_ne!(
+                root.read(path).ok().flatten(),
+                Some(b"secret".to_vec()),
+                "{path}"
+            );
+            let _ = root.append(path, b"x");
+            let _ = root.remove(path);
+        }
+        let left: Vec<_> = std::fs::read_dir(&outside)
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
+        assert_eq!(left, ["secret"]);
+        assert_eq!(
+            std::fs::read_to_string(outside.join("secret")).unwrap(),
+            "secret"
+        );
+    }
+
+    #[test]
+    fn a_link_in_the_way_is_followed_and_at_the_end_is_not() {
+        let (folder, root) = root();
+        let inside = folder.path().join("root");
+        std::fs::create_dir_all(inside.join("usr/lib")).unwrap();
+        symlink("/usr/lib", inside.join("lib")).unwrap();
+        root.replace("/lib/file", b"one", &own(0o640)).unwrap();
+        assert_eq!(
+            std::fs::read_to_string(inside.join("usr/lib/file")).unwrap(),
+            "one"
+        );
+        assert_eq!(
+            inside.join("usr/lib/file").metadata().unwrap().mode() & 0o7777,
+            0o640
+        );
+        root.symlink("file", "/lib/link").unwrap();
+        root.replace("/lib/link", b"two", &own(0o644)).unwrap();
+        assert_eq!(
+            root.kind("/lib/link").unwrap(),
+            Some(Kind::File),
+            "the link was replaced"
+        );
+        assert_eq!(root.read("/usr/lib/file").unwrap().unwrap(), b"one");
+    }
+
+    #[test]
+    fn removal_takes_a_tree_and_no_link_target() {
+        let (folder, root) = root();
+        root.replace("/a/b/c/file", b"x", &own(0o644)).unwrap();
+        symlink(
+            folder.path().join("outside"),
+            folder.path().join("root/a/b/out"),
+        )
+        .unwrap();
+        root.remove("/a").unwrap();
+        root.remove("/a").unwrap();
+        assert_eq!(root.kind("/a").unwrap(), None);
+        assert!(folder.path().join("outside/secret").exists());
+    }
+
+    #[test]
+    fn a_path_without_a_name_is_refused() {
+        let (_folder, root) = root();
+        for path in ["", "/", "/a/", "/a/..", "relative"] {
+            assert!(root.replace(path, b"", &own(0o644)).is_err(), "{path}");
+        }
+    }
+}
