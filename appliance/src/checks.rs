@@ -26,15 +26,23 @@ pub struct Results(Mutex<BTreeMap<String, Vec<CheckView>>>);
 impl Results {
     /// The checks of one machine; empty as long as it was not asked.
     pub fn of(&self, machine: &str) -> Vec<CheckView> {
-        let results = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let results = self
+            .0
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         results.get(machine).cloned().unwrap_or_default()
     }
 
     fn replace(&self, machine: &str, views: Vec<CheckView>) -> bool {
-        let mut results = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut results = self
+            .0
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         let before = match views.is_empty() {
             true => results.remove(machine).unwrap_or_default(),
-            false => results.insert(machine.to_owned(), views.clone()).unwrap_or_default(),
+            false => results
+                .insert(machine.to_owned(), views.clone())
+                .unwrap_or_default(),
         };
         let verdicts = |views: &[CheckView]| views.iter().map(|view| view.ok).collect::<Vec<_>>();
         verdicts(&before) != verdicts(&views)
@@ -52,7 +60,11 @@ pub async fn run(context: serve::Context) -> anyhow::Result<()> {
                 let runs = state.is_some_and(|state| state.phase == Phase::Running);
                 let (cluster, machine) = (Arc::clone(cluster), machine.clone());
                 round.spawn_blocking(move || {
-                    let views = if runs { ask(&cluster, &machine) } else { Vec::new() };
+                    let views = if runs {
+                        ask(&cluster, &machine)
+                    } else {
+                        Vec::new()
+                    };
                     (machine.name, views)
                 });
             }
@@ -87,8 +99,13 @@ fn ask(cluster: &Cluster, machine: &Machine) -> Vec<CheckView> {
 }
 
 fn fetch(check: &Check, cluster: &Cluster, machine: &Machine) -> Result<String, String> {
-    let url = template::render(&check.http, &format!("checks: {}", check.name), cluster, machine)
-        .map_err(|error| error.to_string())?;
+    let url = template::render(
+        &check.http,
+        &format!("checks: {}", check.name),
+        cluster,
+        machine,
+    )
+    .map_err(|error| error.to_string())?;
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(TIMEOUT))
         .build()

@@ -64,6 +64,14 @@ pub fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
     Some((metadata.modified().ok()?, metadata.len()))
 }
 
+/// The folder of cluster.yaml, which holds its config parts.
+pub fn folder(config: &Path) -> &Path {
+    match config.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
 /// Reads a config part by the path that cluster.yaml gives, which cannot leave the file's folder.
 pub fn read_part(config: &Path, part: &str) -> anyhow::Result<String> {
     let path = part_path(config, part)?;
@@ -71,14 +79,14 @@ pub fn read_part(config: &Path, part: &str) -> anyhow::Result<String> {
 }
 
 fn part_path(config: &Path, part: &str) -> anyhow::Result<PathBuf> {
-    let folder = match config.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = folder(config);
     let is_plain = Path::new(part)
         .components()
         .all(|component| matches!(component, Component::Normal(_) | Component::CurDir));
-    anyhow::ensure!(is_plain, "config part {part} is not inside the folder of cluster.yaml");
+    anyhow::ensure!(
+        is_plain,
+        "config part {part} is not inside the folder of cluster.yaml"
+    );
     let resolve = |path: &Path| {
         let resolved = std::fs::canonicalize(path);
         resolved.with_context(|| format!("looking for config part {part}"))
@@ -106,8 +114,16 @@ mod tests {
         std::os::unix::fs::symlink("../secret", inside.join("link.bu")).unwrap();
         let config = inside.join("cluster.yaml");
 
-        assert_eq!(read_part(&config, "roles/base.bu").unwrap(), "variant: fcos\n");
-        for part in ["../secret", "/etc/hostname", "roles/../../secret", "link.bu"] {
+        assert_eq!(
+            read_part(&config, "roles/base.bu").unwrap(),
+            "variant: fcos\n"
+        );
+        for part in [
+            "../secret",
+            "/etc/hostname",
+            "roles/../../secret",
+            "link.bu",
+        ] {
             let error = format!("{:#}", read_part(&config, part).unwrap_err());
             assert!(error.contains(part), "{error}");
             assert!(!error.contains("not yours"), "{error}");

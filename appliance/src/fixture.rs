@@ -68,7 +68,9 @@ impl Appliance {
         std::fs::create_dir_all(at("payload/boot")).unwrap();
         std::fs::write(at("payload/boot/vmlinuz"), b"a kernel").unwrap();
         let fleet = Fleet::start(Journal::open(&at("journal.redb")).unwrap()).unwrap();
-        configuration::load_into(&fleet, &at("cluster.yaml")).await.unwrap();
+        configuration::load_into(&fleet, &at("cluster.yaml"))
+            .await
+            .unwrap();
         let context = Context {
             fleet,
             options: Arc::new(Options {
@@ -93,7 +95,8 @@ impl Appliance {
 
     /// `GET`, without a token.
     pub async fn get(&self, path: &str) -> (StatusCode, String) {
-        self.ask(Request::get(path).body(Body::empty()).unwrap()).await
+        self.ask(Request::get(path).body(Body::empty()).unwrap())
+            .await
     }
 
     /// `POST`, with a token where one is given.
@@ -113,9 +116,14 @@ impl Appliance {
 
     /// Any request.
     pub async fn ask(&self, request: Request<Body>) -> (StatusCode, String) {
-        let response = api::router(self.context.clone()).oneshot(request).await.unwrap();
+        let response = api::router(self.context.clone())
+            .oneshot(request)
+            .await
+            .unwrap();
         let status = response.status();
-        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20)
+            .await
+            .unwrap();
         (status, String::from_utf8_lossy(&bytes).into_owned())
     }
 }

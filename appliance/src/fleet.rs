@@ -93,6 +93,7 @@ enum Command {
     Configure {
         cluster: Option<Arc<Cluster>>,
         problems: Vec<String>,
+        done: oneshot::Sender<Option<Committed>>,
     },
     /// Hands an undeclared machine's live boot to the name that it was given meanwhile.
     Adopt {
@@ -157,7 +158,14 @@ impl Fleet {
         cluster: Option<Arc<Cluster>>,
         problems: Vec<String>,
     ) -> anyhow::Result<()> {
-        self.send(Command::Configure { cluster, problems }).await
+        let (done, answer) = oneshot::channel();
+        let command = Command::Configure {
+            cluster,
+            problems,
+            done,
+        };
+        self.send(command).await?;
+        settle(answer).await
     }
 
     /// A machine's timeline, oldest first.

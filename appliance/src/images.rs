@@ -27,11 +27,17 @@ pub struct Warnings(Mutex<Vec<String>>);
 impl Warnings {
     /// The warnings of the last look.
     pub fn list(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .clone()
     }
 
     fn replace(&self, warnings: Vec<String>) -> bool {
-        let mut current = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut current = self
+            .0
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         let changed = *current != warnings;
         *current = warnings;
         changed
@@ -95,7 +101,10 @@ fn look(cluster: &Cluster, folder: &Path, journal: &Journal) -> anyhow::Result<V
         };
         let path = folder.join(file);
         if !path.is_file() {
-            warnings.push(format!("image {}: there is no {file} in the image store", image.name));
+            warnings.push(format!(
+                "image {}: there is no {file} in the image store",
+                image.name
+            ));
             continue;
         }
         let key = format!("image/{file}");

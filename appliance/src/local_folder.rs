@@ -68,7 +68,11 @@ mod tests {
         std::fs::create_dir_all(inside.join("tree/sub")).unwrap();
         std::fs::write(inside.join("tree/sub/b"), "b").unwrap();
         std::fs::write(inside.join("tree/a"), "a").unwrap();
-        std::fs::set_permissions(inside.join("tree/a"), PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(
+            inside.join("tree/a"),
+            std::fs::Permissions::from_mode(0o755),
+        )
+        .unwrap();
         std::os::unix::fs::symlink("a", inside.join("tree/link")).unwrap();
         std::fs::write(folder.path().join("secret"), "secret").unwrap();
         std::os::unix::fs::symlink("../secret", inside.join("out")).unwrap();

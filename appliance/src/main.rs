@@ -36,7 +36,11 @@ mod serve;
 mod ui;
 
 #[derive(Parser)]
-#[command(name = "hardway", version, about = "Turns a rack of blank machines into a cluster")]
+#[command(
+    name = "hardway",
+    version,
+    about = "Turns a rack of blank machines into a cluster"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

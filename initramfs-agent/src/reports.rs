@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -31,18 +30,16 @@ enum Outgoing {
 pub struct Reports {
     console: Arc<Console>,
     queue: Sender<Outgoing>,
-    refused: Arc<AtomicBool>,
 }
 
 impl Reports {
     /// Starts the background thread. Reports are kept until the network is there.
     pub fn start(console: Console, appliance: Appliance) -> Self {
         let (queue, outgoing) = channel();
-        let refused = Arc::new(AtomicBool::new(false));
         let courier = Courier {
             appliance,
             outgoing,
-            refused: refused.clone(),
+            refused: false,
             pending: VecDeque::new(),
             flushes: Vec::new(),
             sequence: 0,
@@ -51,7 +48,6 @@ impl Reports {
         Self {
             console: Arc::new(console),
             queue,
-            refused,
         }
     }
 
@@ -61,7 +57,6 @@ impl Reports {
         Self {
             console: Arc::default(),
             queue: channel().0,
-            refused: Arc::default(),
         }
     }
 
@@ -88,11 +83,6 @@ impl Reports {
         wait.recv_timeout(patience).is_ok()
     }
 
-    /// Whether the appliance has refused this boot's token.
-    pub fn refused(&self) -> bool {
-        self.refused.load(Ordering::Relaxed)
-    }
-
     fn queue(&self, outgoing: Outgoing) {
         // The thread only ends with the process; without it the console still tells.
         let _ = self.queue.send(outgoing);
@@ -102,7 +92,8 @@ impl Reports {
 struct Courier {
     appliance: Appliance,
     outgoing: Receiver<Outgoing>,
-    refused: Arc<AtomicBool>,
+    /// The token is of no use any more; what comes is dropped.
+    refused: bool,
     pending: VecDeque<AgentEvent>,
     flushes: Vec<Sender<()>>,
     sequence: u64,
@@ -156,9 +147,10 @@ impl Courier {
     }
 
     fn accept_line(&mut self, line: String) {
+        let is_full = self.pending.len() >= BACKLOG;
         match self.pending.back_mut() {
             Some(AgentEvent::Log { lines }) if lines.len() < LONGEST_BATCH => lines.push(line),
-            _ if self.pending.len() >= BACKLOG => {}
+            _ if is_full => {}
             _ => self
                 .pending
                 .push_back(AgentEvent::Log { lines: vec![line] }),
@@ -167,7 +159,7 @@ impl Courier {
 
     /// Sends one event until it is taken, under one sequence number.
     fn deliver(&mut self, event: AgentEvent) {
-        if self.refused.load(Ordering::Relaxed) {
+        if self.refused {
             return;
         }
         let report = Report {
@@ -179,7 +171,7 @@ impl Courier {
         loop {
             match self.appliance.post("/agent/v1/report", &report) {
                 Err(HttpError::Refused(_)) => {
-                    self.refused.store(true, Ordering::Relaxed);
+                    self.refused = true;
                     return;
                 }
                 Err(error) if error.is_transient() => {
@@ -208,7 +200,7 @@ mod tests {
         Courier {
             appliance: Appliance::new("http://127.0.0.1:1", "t"),
             outgoing: channel().1,
-            refused: Arc::default(),
+            refused: false,
             pending: VecDeque::new(),
             flushes: Vec::new(),
             sequence: 0,

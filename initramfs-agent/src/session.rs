@@ -131,8 +131,7 @@ impl Session {
             REFUSED.as_secs()
         ));
         std::thread::sleep(REFUSED);
-        if let Err(error) = power::reboot() {
-            self.reports.show(&crate::patience::chain(&error));
-        }
+        let Err(error) = power::reboot();
+        self.reports.show(&crate::patience::chain(&error));
     }
 }

@@ -52,7 +52,8 @@ impl Table {
             }));
         }
         disk.seek(SeekFrom::Start(u64::from(sector_size)))?;
-        let Ok(table) = gptman::GPT::read_from(disk, u64::from(sector_size)) else {
+        let found = gptman::GPT::read_from(disk, u64::from(sector_size));
+        let Some(table) = found.ok().filter(gptman::GPT::is_primary) else {
             return Ok(None);
         };
         let bytes = u64::from(sector_size);
@@ -71,13 +72,6 @@ impl Table {
             kind: Kind::Gpt,
             partitions,
         }))
-    }
-
-    /// The partition that ends last on the disk.
-    pub fn last(&self) -> Option<&Partition> {
-        self.partitions
-            .iter()
-            .max_by_key(|partition| partition.start)
     }
 }
 

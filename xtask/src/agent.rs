@@ -70,15 +70,31 @@ pub fn build(mirror: Option<&str>) -> Result<AgentImage> {
         .text("ipxe", &ipxe.sha256)
         .file(&program)?
         .folder(&recipe_folder())?
-        .sources(&["agent.rs", "kernel.rs", "modules.rs", "initramfs.rs", "manifest.rs", "disk/grub.rs"])?
+        .sources(&[
+            "agent.rs",
+            "kernel.rs",
+            "modules.rs",
+            "modules/depmod.rs",
+            "initramfs.rs",
+            "manifest.rs",
+            "disk/grub.rs",
+        ])?
         .finish();
     let stamp_file = image.folder.join("stamp");
-    let outputs = ["vmlinuz", "agent.initramfs", "local-disk.efi", "modules/index.json"].map(|name| image.folder.join(name));
+    let outputs = [
+        "vmlinuz",
+        "agent.initramfs",
+        "local-disk.efi",
+        "modules/index.json",
+    ]
+    .map(|name| image.folder.join(name));
     if stamp::is_fresh(&stamp_file, &hash, &outputs) {
         eprintln!("image agent: up to date");
         return Ok(image);
     }
-    image.make(&recipe, &program, &ipxe).context("building the agent's image")?;
+    image
+        .make(&recipe, &program, &ipxe)
+        .context("building the agent's image")?;
     stamp::write(&stamp_file, &hash)?;
     Ok(image)
 }
@@ -95,12 +111,19 @@ fn recipe_folder() -> PathBuf {
 
 impl AgentImage {
     fn make(&self, recipe: &Recipe, program: &Path, ipxe: &Package) -> Result<()> {
-        fs::create_dir_all(&self.folder).with_context(|| format!("making {}", self.folder.display()))?;
+        fs::create_dir_all(&self.folder)
+            .with_context(|| format!("making {}", self.folder.display()))?;
         let lists: ModuleLists = read_recipe(&recipe_folder().join("modules.toml"))?;
         let kernel = Kernel::unpack(&self.apt, &self.kernel)?;
         self.write("vmlinuz", &read(&kernel.image)?)?;
-        self.write("agent.initramfs", &kernel.initramfs("agent", program, &lists.initramfs)?)?;
-        kernel.modules.write_store(&kernel.modules.select(&lists.store)?, &self.folder.join("modules"))?;
+        self.write(
+            "agent.initramfs",
+            &kernel.initramfs("agent", program, &lists.initramfs)?,
+        )?;
+        kernel.modules.write_store(
+            &kernel.modules.select(&lists.store)?,
+            &self.folder.join("modules"),
+        )?;
 
         let programs = kernel::unpacked(&self.apt, ipxe)?;
         let mut names = vec!["vmlinuz", "agent.initramfs", "local-disk.efi"];
@@ -109,8 +132,12 @@ impl AgentImage {
             self.write(name, &read(&programs.join(place))?)?;
             names.push(name);
         }
-        let commands = fs::read_to_string(recipe_folder().join("local-disk.cfg")).context("reading local-disk.cfg")?;
-        self.write("local-disk.efi", &grub::efi_program(grub::Start::Commands(&commands))?)?;
+        let commands = fs::read_to_string(recipe_folder().join("local-disk.cfg"))
+            .context("reading local-disk.cfg")?;
+        self.write(
+            "local-disk.efi",
+            &grub::efi_program(grub::Start::Commands(&commands))?,
+        )?;
 
         let mut manifest = Manifest::new("agent", &recipe.suite, self.packages.clone());
         for name in names {
@@ -123,9 +150,20 @@ impl AgentImage {
     fn check_size(&self) -> Result<()> {
         let size = |name: &str| fs::metadata(self.folder.join(name)).map_or(0, |data| data.len());
         let (kernel, initramfs) = (size("vmlinuz"), size("agent.initramfs"));
-        let shown = format!("vmlinuz {} + agent.initramfs {}", progress::size(kernel), progress::size(initramfs));
-        ensure!(kernel + initramfs <= LARGEST_DOWNLOAD, "{shown} is more than {}", progress::size(LARGEST_DOWNLOAD));
-        eprintln!("image agent: {shown} = {} over the wire", progress::size(kernel + initramfs));
+        let shown = format!(
+            "vmlinuz {} + agent.initramfs {}",
+            progress::size(kernel),
+            progress::size(initramfs)
+        );
+        ensure!(
+            kernel + initramfs <= LARGEST_DOWNLOAD,
+            "{shown} is more than {}",
+            progress::size(LARGEST_DOWNLOAD)
+        );
+        eprintln!(
+            "image agent: {shown} = {} over the wire",
+            progress::size(kernel + initramfs)
+        );
         Ok(())
     }
 

@@ -59,17 +59,37 @@ pub fn build(mirror: Option<&str>) -> Result<PathBuf> {
         .file(&agent.folder.join("manifest.json"))?
         .file(&agent.folder.join("modules/index.json"))?
         .folder(&workspace::recipe("appliance"))?
-        .sources(&["appliance.rs", "disk.rs", "disk/fat.rs", "disk/grub.rs", "kernel.rs", "modules.rs", "initramfs.rs"])?
+        .sources(&[
+            "appliance.rs",
+            "disk.rs",
+            "disk/fat.rs",
+            "disk/grub.rs",
+            "kernel.rs",
+            "modules.rs",
+            "modules/depmod.rs",
+            "initramfs.rs",
+        ])?
         .finish();
     let stamp_file = folder.join("stamp");
-    if stamp::is_fresh(&stamp_file, &hash, &[image.clone(), folder.join("appliance.qcow2")]) {
+    if stamp::is_fresh(
+        &stamp_file,
+        &hash,
+        &[image.clone(), folder.join("appliance.qcow2")],
+    ) {
         eprintln!("image appliance: up to date");
         return Ok(image);
     }
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let recipe: Recipe = agent::read_recipe(&workspace::recipe("appliance").join("recipe.toml"))?;
     let scratch = tempfile::tempdir_in(workspace::out()).context("making a scratch folder")?;
-    Builder { recipe, agent, folder, scratch: scratch.path() }.build(&program).context("building the appliance's image")?;
+    Builder {
+        recipe,
+        agent,
+        folder,
+        scratch: scratch.path(),
+    }
+    .build(&program)
+    .context("building the appliance's image")?;
     stamp::write(&stamp_file, &hash)?;
     Ok(image)
 }
@@ -91,13 +111,27 @@ impl Builder<'_> {
         let step = progress::spinner("assembling the appliance's disk");
         let layout = DiskLayout {
             guid: self.recipe.guids.disk,
-            partitions: vec![self.bios_boot()?, self.esp(&initramfs)?, self.config()?, self.data()?],
+            partitions: vec![
+                self.bios_boot()?,
+                self.esp(&initramfs)?,
+                self.config()?,
+                self.data()?,
+            ],
         };
         let image = self.folder.join("appliance.img");
         disk::assemble(&layout, &image)?;
         let packed = self.folder.join("appliance.qcow2");
-        process::run(Command::new("qemu-img").args(["convert", "-c", "-f", "raw", "-O", "qcow2"]).arg(&image).arg(&packed))?;
-        step.done(&format!("appliance.img {}, appliance.qcow2 {}", size_on_disk(&image), size_on_disk(&packed)));
+        process::run(
+            Command::new("qemu-img")
+                .args(["convert", "-c", "-f", "raw", "-O", "qcow2"])
+                .arg(&image)
+                .arg(&packed),
+        )?;
+        step.done(&format!(
+            "appliance.img {}, appliance.qcow2 {}",
+            size_on_disk(&image),
+            size_on_disk(&packed)
+        ));
         self.write_manifest()
     }
 
@@ -113,10 +147,22 @@ impl Builder<'_> {
 
     fn esp(&self, initramfs: &Path) -> Result<Partition> {
         let mut files = self.payload()?;
-        files.push(("/hardway/appliance.initramfs".to_owned(), FatFile::Path(initramfs.to_path_buf())));
+        files.push((
+            "/hardway/appliance.initramfs".to_owned(),
+            FatFile::Path(initramfs.to_path_buf()),
+        ));
         let content = content_size(&files)?;
-        ensure!(content <= LARGEST_CONTENT, "the appliance's files are {}, more than {}", progress::size(content), progress::size(LARGEST_CONTENT));
-        eprintln!("image appliance: {} in {} files", progress::size(content), files.len());
+        ensure!(
+            content <= LARGEST_CONTENT,
+            "the appliance's files are {}, more than {}",
+            progress::size(content),
+            progress::size(LARGEST_CONTENT)
+        );
+        eprintln!(
+            "image appliance: {} in {} files",
+            progress::size(content),
+            files.len()
+        );
         let menu = workspace::recipe("appliance").join("grub.cfg");
         files.push(("/grub/grub.cfg".to_owned(), FatFile::Path(menu)));
         let loader = grub::efi_program(grub::Start::Folder(GRUB_FOLDER))?;
@@ -136,10 +182,13 @@ impl Builder<'_> {
         let mut files = Vec::new();
         for (from, to) in [("", "boot"), ("modules", "modules")] {
             let folder = self.agent.folder.join(from);
-            for entry in fs::read_dir(&folder).with_context(|| format!("listing {}", folder.display()))? {
+            for entry in
+                fs::read_dir(&folder).with_context(|| format!("listing {}", folder.display()))?
+            {
                 let entry = entry.with_context(|| format!("listing {}", folder.display()))?;
                 let name = entry.file_name().to_string_lossy().into_owned();
-                let is_description = name == "stamp" || name == "manifest.json" || name == "sbom.spdx.json";
+                let is_description =
+                    name == "stamp" || name == "manifest.json" || name == "sbom.spdx.json";
                 if entry.path().is_file() && !is_description {
                     files.push((format!("/hardway/{to}/{name}"), FatFile::Path(entry.path())));
                 }
@@ -153,7 +202,11 @@ impl Builder<'_> {
         let folder = workspace::recipe("appliance").join("config");
         let mut files = Vec::new();
         for path in stamp::files_below(&folder)? {
-            let place = path.strip_prefix(&folder).unwrap_or(&path).to_string_lossy().into_owned();
+            let place = path
+                .strip_prefix(&folder)
+                .unwrap_or(&path)
+                .to_string_lossy()
+                .into_owned();
             files.push((format!("/{place}"), FatFile::Path(path)));
         }
         let image = FatImage {
@@ -166,16 +219,30 @@ impl Builder<'_> {
         self.fat_partition("CONFIG", Guid::BASIC_DATA, self.recipe.guids.config, &image)
     }
 
-    fn fat_partition(&self, name: &str, kind: Guid, guid: Guid, image: &FatImage) -> Result<Partition> {
+    fn fat_partition(
+        &self,
+        name: &str,
+        kind: Guid,
+        guid: Guid,
+        image: &FatImage,
+    ) -> Result<Partition> {
         let file = self.scratch.join(name);
         fat::build(image, &file)?;
-        Ok(Partition { name: name.to_owned(), kind, guid, size: image.size, content: Content::File(file) })
+        Ok(Partition {
+            name: name.to_owned(),
+            kind,
+            guid,
+            size: image.size,
+            content: Content::File(file),
+        })
     }
 
     fn data(&self) -> Result<Partition> {
         let file = self.scratch.join("DATA");
         let size = self.recipe.data * MIB;
-        File::create(&file).and_then(|created| created.set_len(size)).with_context(|| format!("making {}", file.display()))?;
+        File::create(&file)
+            .and_then(|created| created.set_len(size))
+            .with_context(|| format!("making {}", file.display()))?;
         let uuid = self.recipe.guids.data_filesystem;
         // 4096-byte blocks although the filesystem is small now: it will be grown.
         process::run(
@@ -197,11 +264,18 @@ impl Builder<'_> {
     }
 
     fn write_manifest(&self) -> Result<()> {
-        let mut manifest = Manifest::new("appliance", self.agent.apt.suite(), self.agent.packages.clone());
+        let mut manifest = Manifest::new(
+            "appliance",
+            self.agent.apt.suite(),
+            self.agent.packages.clone(),
+        );
         for name in ["appliance.img", "appliance.qcow2", "appliance.initramfs"] {
             manifest.add_file(&self.folder, name)?;
         }
-        manifest.write(&self.folder, &[Program::Hardway.package(), Program::Agent.package()])
+        manifest.write(
+            &self.folder,
+            &[Program::Hardway.package(), Program::Agent.package()],
+        )
     }
 }
 
@@ -218,5 +292,8 @@ fn content_size(files: &[(String, FatFile)]) -> Result<u64> {
 /// What a sparse file really takes.
 fn size_on_disk(path: &Path) -> String {
     use std::os::unix::fs::MetadataExt;
-    fs::metadata(path).map_or_else(|_| "?".to_owned(), |data| progress::size(data.blocks() * 512))
+    fs::metadata(path).map_or_else(
+        |_| "?".to_owned(),
+        |data| progress::size(data.blocks() * 512),
+    )
 }

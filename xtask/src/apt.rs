@@ -54,12 +54,19 @@ impl Apt {
             "{KEYRING} is missing: install the package debian-archive-keyring"
         );
         let mirror = match mirror {
-            Some(url) => Mirror { archive: url.trim_end_matches('/').to_owned(), security: None },
+            Some(url) => Mirror {
+                archive: url.trim_end_matches('/').to_owned(),
+                security: None,
+            },
             None => mirror::of_this_machine()?,
         };
         let sources = mirror.sources(suite, KEYRING);
         let name = format!("{suite}-{}", &stamp::sha256(sources.as_bytes())[..8]);
-        let apt = Apt { folder: workspace::cache().join("apt").join(name), suite: suite.to_owned(), sources };
+        let apt = Apt {
+            folder: workspace::cache().join("apt").join(name),
+            suite: suite.to_owned(),
+            sources,
+        };
         apt.prepare()?;
         apt.update()?;
         Ok(apt)
@@ -82,8 +89,11 @@ impl Apt {
 
     /// The candidate of a package.
     pub fn package(&self, name: &str) -> Result<Package> {
-        let shown = process::run(self.tool("apt-cache").args(["show", "--no-all-versions", name]))
-            .with_context(|| format!("looking for package {name} in {}", self.suite))?;
+        let shown = process::run(
+            self.tool("apt-cache")
+                .args(["show", "--no-all-versions", name]),
+        )
+        .with_context(|| format!("looking for package {name} in {}", self.suite))?;
         parse_package(&shown).with_context(|| format!("reading what apt knows of package {name}"))
     }
 
@@ -105,11 +115,22 @@ impl Apt {
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         let step = progress::spinner(format!("downloading {} {}", package.name, package.version));
         let wanted = format!("{}={}", package.name, package.version);
-        process::run(self.tool("apt-get").args(["download", &wanted]).current_dir(&folder))?;
+        process::run(
+            self.tool("apt-get")
+                .args(["download", &wanted])
+                .current_dir(&folder),
+        )?;
         ensure!(file.exists(), "apt-get download left no {}", file.display());
         let found = stamp::sha256_of(&file)?;
-        ensure!(found == package.sha256, "{} has the hash {found}, not {}", file.display(), package.sha256);
-        step.done(&progress::size(fs::metadata(&file).map_or(0, |data| data.len())));
+        ensure!(
+            found == package.sha256,
+            "{} has the hash {found}, not {}",
+            file.display(),
+            package.sha256
+        );
+        step.done(&progress::size(
+            fs::metadata(&file).map_or(0, |data| data.len()),
+        ));
         Ok(file)
     }
 
@@ -122,7 +143,9 @@ impl Apt {
 
     fn tool(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        command.env("APT_CONFIG", self.configuration()).env("LC_ALL", "C.UTF-8");
+        command
+            .env("APT_CONFIG", self.configuration())
+            .env("LC_ALL", "C.UTF-8");
         command
     }
 
@@ -134,8 +157,10 @@ impl Apt {
         self.write("dpkg/status", "")?;
         self.write("sources.list", &self.sources)?;
         let base = self.folder.display();
-        self.write("apt.conf", &format!(
-            "Dir::State \"{base}\";\n\
+        self.write(
+            "apt.conf",
+            &format!(
+                "Dir::State \"{base}\";\n\
              Dir::State::status \"{base}/dpkg/status\";\n\
              Dir::State::lists \"{base}/lists\";\n\
              Dir::Cache \"{base}/cache\";\n\
@@ -151,8 +176,9 @@ impl Apt {
              Acquire::Languages \"none\";\n\
              Acquire::Retries \"3\";\n\
              {}",
-            proxy_settings()
-        ))
+                proxy_settings()
+            ),
+        )
     }
 
     fn write(&self, name: &str, text: &str) -> Result<()> {
@@ -162,13 +188,20 @@ impl Apt {
 
     fn update(&self) -> Result<()> {
         let done = self.folder.join("updated");
-        let age = fs::metadata(&done).and_then(|data| data.modified()).ok().and_then(|time| SystemTime::now().duration_since(time).ok());
+        let age = fs::metadata(&done)
+            .and_then(|data| data.modified())
+            .ok()
+            .and_then(|time| SystemTime::now().duration_since(time).ok());
         if age.is_some_and(|age| age < LISTS_ARE_FRESH) {
             return Ok(());
         }
         let step = progress::spinner(format!("reading the package lists of {}", self.suite));
         // Without this mode apt ends with success although a list could not be fetched.
-        let updated = process::run(self.tool("apt-get").args(["-o", "APT::Update::Error-Mode=any", "update"]));
+        let updated = process::run(self.tool("apt-get").args([
+            "-o",
+            "APT::Update::Error-Mode=any",
+            "update",
+        ]));
         match updated {
             Ok(_) => {
                 step.done("up to date");
@@ -179,7 +212,9 @@ impl Apt {
                 step.done(&format!("not reached, the older lists are used: {error:#}"));
                 Ok(())
             }
-            Err(error) => Err(error.context(format!("reading the package lists of {}", self.suite))),
+            Err(error) => {
+                Err(error.context(format!("reading the package lists of {}", self.suite)))
+            }
         }
     }
 }
@@ -187,21 +222,35 @@ impl Apt {
 /// The machine's own proxy settings, as lines of an apt.conf. Everything else in its configuration
 /// (hooks, pins, other suites) stays out.
 fn proxy_settings() -> String {
-    let wanted: [OsString; 3] = ["dump".into(), "Acquire::http".into(), "Acquire::https".into()];
+    let wanted: [OsString; 3] = [
+        "dump".into(),
+        "Acquire::http".into(),
+        "Acquire::https".into(),
+    ];
     let dump = process::run(Command::new("apt-config").args(wanted)).unwrap_or_default();
-    dump.lines().filter(|line| line.starts_with("Acquire::http")).fold(String::new(), |text, line| text + line + "\n")
+    dump.lines()
+        .filter(|line| line.starts_with("Acquire::http"))
+        .fold(String::new(), |text, line| text + line + "\n")
 }
 
 fn package_file_name(package: &Package) -> String {
     // apt writes the colon of an epoch as %3a.
-    format!("{}_{}_{}.deb", package.name, package.version.replace(':', "%3a"), package.architecture)
+    format!(
+        "{}_{}_{}.deb",
+        package.name,
+        package.version.replace(':', "%3a"),
+        package.architecture
+    )
 }
 
 fn parse_package(shown: &str) -> Result<Package> {
     let stanza = shown.split("\n\n").next().unwrap_or_default();
     let field = |name: &str| {
         let lines = stanza.lines().filter_map(|line| line.split_once(": "));
-        lines.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value.trim().to_owned())
+        lines
+            .into_iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value.trim().to_owned())
     };
     let required = |name: &str| field(name).with_context(|| format!("no field {name}"));
     Ok(Package {
@@ -215,8 +264,13 @@ fn parse_package(shown: &str) -> Result<Package> {
 
 /// The first dependency that is a kernel image, without its version.
 fn kernel_dependency(depends: &str) -> Result<String> {
-    let names = depends.split([',', '|']).filter_map(|part| part.split_whitespace().next());
-    match names.into_iter().find(|name| name.starts_with("linux-image-")) {
+    let names = depends
+        .split([',', '|'])
+        .filter_map(|part| part.split_whitespace().next());
+    match names
+        .into_iter()
+        .find(|name| name.starts_with("linux-image-"))
+    {
         Some(name) => Ok(name.to_owned()),
         None => bail!("no linux-image package among the dependencies"),
     }
@@ -241,8 +295,14 @@ mod tests {
     fn the_first_stanza_counts() {
         let package = parse_package(SHOWN).unwrap();
         assert_eq!(package.version, "6.12.1-1");
-        assert_eq!(kernel_dependency(&package.depends).unwrap(), "linux-image-6.12.1+deb13-amd64");
-        assert_eq!(package_file_name(&package), "linux-image-amd64_6.12.1-1_amd64.deb");
+        assert_eq!(
+            kernel_dependency(&package.depends).unwrap(),
+            "linux-image-6.12.1+deb13-amd64"
+        );
+        assert_eq!(
+            package_file_name(&package),
+            "linux-image-amd64_6.12.1-1_amd64.deb"
+        );
     }
 
     #[test]
@@ -254,7 +314,13 @@ mod tests {
 
     #[test]
     fn an_epoch_is_escaped_in_a_file_name() {
-        let package = Package { version: "1:7.2+dfsg-1".into(), ..parse_package(SHOWN).unwrap() };
-        assert_eq!(package_file_name(&package), "linux-image-amd64_1%3a7.2+dfsg-1_amd64.deb");
+        let package = Package {
+            version: "1:7.2+dfsg-1".into(),
+            ..parse_package(SHOWN).unwrap()
+        };
+        assert_eq!(
+            package_file_name(&package),
+            "linux-image-amd64_1%3a7.2+dfsg-1_amd64.deb"
+        );
     }
 }

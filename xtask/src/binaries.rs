@@ -69,13 +69,21 @@ pub fn build(program: Program) -> Result<PathBuf> {
 fn cargo_build(program: Program) -> Result<PathBuf> {
     let command = || {
         let mut cargo = Command::new("cargo");
-        cargo.args(["build", "--locked", "--profile", program.profile(), "--package", program.package()]);
+        cargo.args([
+            "build",
+            "--locked",
+            "--profile",
+            program.profile(),
+            "--package",
+            program.package(),
+        ]);
         cargo.current_dir(workspace::root());
         cargo
     };
-    process::run_visibly(command().arg("--quiet"))?;
+    process::run_visibly(&mut command())?;
     let messages = process::run(command().args(["--quiet", "--message-format", "json"]))?;
-    executable(&messages, program.name()).with_context(|| format!("cargo named no program {}", program.name()))
+    executable(&messages, program.name())
+        .with_context(|| format!("cargo named no program {}", program.name()))
 }
 
 fn executable(messages: &str, name: &str) -> Option<PathBuf> {
@@ -83,8 +91,12 @@ fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     struct Message {
         executable: Option<PathBuf>,
     }
-    let parsed = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
-    parsed.filter_map(|message| message.executable).find(|path| path.file_name().is_some_and(|file| file == name))
+    let parsed = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Message>(line).ok());
+    parsed
+        .filter_map(|message| message.executable)
+        .find(|path| path.file_name().is_some_and(|file| file == name))
 }
 
 #[cfg(test)]
@@ -96,7 +108,10 @@ mod tests {
         let messages = "{\"reason\":\"compiler-artifact\",\"executable\":null}\n\
                         {\"reason\":\"compiler-artifact\",\"executable\":\"/t/agent/hardway-agent\"}\n\
                         {\"reason\":\"build-finished\",\"success\":true}\n";
-        assert_eq!(executable(messages, "hardway-agent"), Some("/t/agent/hardway-agent".into()));
+        assert_eq!(
+            executable(messages, "hardway-agent"),
+            Some("/t/agent/hardway-agent".into())
+        );
         assert_eq!(executable(messages, "hardway"), None);
     }
 }

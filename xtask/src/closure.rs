@@ -88,6 +88,9 @@ mod tests {
         let stanza = "Package: a\nVersion: 1\nArchitecture: all\n";
         assert!(parse_stanza(stanza).is_err());
         let package = parse_stanza(&format!("{stanza}SHA256: 00\n")).unwrap();
-        assert_eq!((package.name.as_str(), package.sha256.as_str()), ("a", "00"));
+        assert_eq!(
+            (package.name.as_str(), package.sha256.as_str()),
+            ("a", "00")
+        );
     }
 }

@@ -55,13 +55,11 @@ pub struct Partition {
 /// What a partition holds.
 #[derive(Debug, Clone)]
 pub enum Content {
-    /// Zeros.
-    Empty,
     /// The bytes of a file.
     File(PathBuf),
-    /// GRUB's core image as [`grub::bios_core`] makes it, which [`assemble`] ties to the place
-    /// where the partition stands, with GRUB's boot sector in front of the disk.
-    BiosBoot(Vec<u8>),
+    /// GRUB for BIOS as [`grub::bios_core`] makes it, which [`assemble`] ties to the place where the
+    /// partition stands, with its boot sector in front of the disk.
+    BiosBoot(grub::BiosLoader),
 }
 
 /// Writes the disk image to `output`, sparse, over whatever stood there.
@@ -85,11 +83,10 @@ fn write_disk(layout: &DiskLayout, output: &Path) -> Result<()> {
     for (partition, extent) in layout.partitions.iter().zip(&extents) {
         disk.seek(SeekFrom::Start(extent.start))?;
         match &partition.content {
-            Content::Empty => {}
             Content::File(path) => copy_sparse(path, &mut disk)
                 .with_context(|| format!("writing {} into its partition", path.display()))?,
-            Content::BiosBoot(core) => {
-                let (boot, core) = grub::place_bios(core, extent.start / SECTOR)?;
+            Content::BiosBoot(loader) => {
+                let (boot, core) = loader.placed_at(extent.start / SECTOR)?;
                 disk.write_all(&core)?;
                 disk.seek(SeekFrom::Start(0))?;
                 disk.write_all(&boot)?;
@@ -115,8 +112,7 @@ fn place(partitions: &[Partition]) -> Result<Vec<Extent>> {
         .iter()
         .map(|partition| {
             let content = match &partition.content {
-                Content::Empty => 0,
-                Content::BiosBoot(core) => core.len() as u64,
+                Content::BiosBoot(loader) => loader.size(),
                 Content::File(path) => fs::metadata(path)
                     .with_context(|| format!("reading the size of {}", path.display()))?
                     .len(),

@@ -41,18 +41,25 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     refuse(&arguments.device, &facts, 0)?;
     let composed = Composed(workspace::out().join("flash.img"));
     let image = image(arguments, &composed.0)?;
-    let length = fs::metadata(&image).with_context(|| format!("reading {}", image.display()))?.len();
+    let length = fs::metadata(&image)
+        .with_context(|| format!("reading {}", image.display()))?
+        .len();
     refuse(&arguments.device, &facts, length)?;
     if !arguments.yes && !confirmed(&arguments.device, &facts)? {
         bail!("nothing was written");
     }
     write::write(&image, &arguments.device)?;
-    eprintln!("flash: {} is ready; it can be removed", arguments.device.display());
+    eprintln!(
+        "flash: {} is ready; it can be removed",
+        arguments.device.display()
+    );
     Ok(())
 }
 
 fn refuse(device: &Path, facts: &Facts, length: u64) -> Result<()> {
-    facts.judge(length).with_context(|| format!("refusing to write to {}", device.display()))
+    facts
+        .judge(length)
+        .with_context(|| format!("refusing to write to {}", device.display()))
 }
 
 /// The image as it is built, or a copy with the operator's cluster.yaml in it.
@@ -61,21 +68,38 @@ fn image(arguments: &Arguments, composed: &Path) -> Result<PathBuf> {
         Some(image) => image.clone(),
         None => appliance::build(None)?,
     };
-    let Some(config) = &arguments.config else { return Ok(base) };
+    let Some(config) = &arguments.config else {
+        return Ok(base);
+    };
     let hardway = binaries::build(Program::Hardway)?;
     let mut command = Command::new(hardway);
-    command.args(["media", "compose", "--image"]).arg(&base).arg("--config").arg(config);
-    command.arg("--images-dir").arg(&arguments.images_dir).arg("--output").arg(composed);
+    command
+        .args(["media", "compose", "--image"])
+        .arg(&base)
+        .arg("--config")
+        .arg(config);
+    command
+        .arg("--images-dir")
+        .arg(&arguments.images_dir)
+        .arg("--output")
+        .arg(composed);
     process::run_visibly(&mut command)?;
     Ok(composed.to_path_buf())
 }
 
 fn confirmed(device: &Path, facts: &Facts) -> Result<bool> {
     let device = device.display();
-    eprint!("Everything on {device} ({}, {}) will be lost. Write {device} to go on: ", facts.model, progress::size(facts.size));
+    eprint!(
+        "Everything on {device} ({}, {}) will be lost. Write {device} to go on: ",
+        facts.model,
+        progress::size(facts.size)
+    );
     io::stderr().flush().context("asking")?;
     let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).context("reading the answer")?;
+    io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .context("reading the answer")?;
     ensure!(!answer.is_empty(), "there is nobody to ask: say --yes");
     Ok(answer.trim() == device.to_string())
 }

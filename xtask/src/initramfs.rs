@@ -3,16 +3,18 @@
 //! Format: the kernel's Documentation/driver-api/early-userspace/buffer-format.rst.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::Write;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use cpio::newc::{Builder, ModeFileType, trailer};
 
-use crate::progress;
+use crate::{process, progress, stamp, workspace};
 
-/// The highest ordinary level of zstd. Its window of 8 MiB is the most that the kernel's initramfs
-/// unpacker accepts, so levels above (`--ultra`, `--long`) must not be used.
-const LEVEL: i32 = 19;
+/// The highest ordinary level of zstd. Levels above (`--ultra`, `--long`) have a larger window, which
+/// is memory that the booting machine needs, and which the kernel may refuse.
+const LEVEL: &str = "-19";
 
 /// The content of an initramfs, sorted by path.
 #[derive(Debug, Default)]
@@ -35,16 +37,24 @@ impl Archive {
         for path in ["dev", "proc", "sys", "run", "tmp", "etc", "mnt", "lib"] {
             archive.directory(path);
         }
-        archive.entries.insert("dev/console".to_owned(), Entry::CharacterDevice { major: 5, minor: 1 });
+        archive.entries.insert(
+            "dev/console".to_owned(),
+            Entry::CharacterDevice { major: 5, minor: 1 },
+        );
         archive.file("init", 0o755, program);
         archive
     }
 
     /// Adds a folder and those above it. Paths are relative to the root.
     pub fn directory(&mut self, path: &str) {
-        let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
+        let ends = path
+            .match_indices('/')
+            .map(|(end, _)| end)
+            .chain([path.len()]);
         for end in ends {
-            self.entries.entry(path[..end].to_owned()).or_insert(Entry::Directory);
+            self.entries
+                .entry(path[..end].to_owned())
+                .or_insert(Entry::Directory);
         }
     }
 
@@ -53,7 +63,8 @@ impl Archive {
         if let Some((folder, _)) = path.rsplit_once('/') {
             self.directory(folder);
         }
-        self.entries.insert(path.to_owned(), Entry::File { mode, data });
+        self.entries
+            .insert(path.to_owned(), Entry::File { mode, data });
     }
 
     /// The archive as the kernel reads it, uncompressed.
@@ -61,24 +72,38 @@ impl Archive {
         let mut output = Vec::new();
         // The kernel takes entries with the same inode number for links to one file.
         for (inode, (path, entry)) in (1..).zip(&self.entries) {
-            output = entry.write(path, inode, output).with_context(|| format!("packing /{path}"))?;
+            output = entry
+                .write(path, inode, output)
+                .with_context(|| format!("packing /{path}"))?;
         }
         trailer(output).context("ending the archive")
     }
 
-    /// Packs and compresses; `what` is shown while it lasts.
+    /// Packs and compresses; `what` is shown while it lasts. What was compressed once is kept under
+    /// the hash of its content: this is the slowest step of an image.
     pub fn compress(&self, what: &str) -> Result<Vec<u8>> {
-        let packed = self.pack()?;
-        let step = progress::bytes(format!("compressing {what}"), packed.len() as u64);
-        let mut encoder = zstd::Encoder::new(Vec::new(), LEVEL).context("starting zstd")?;
-        encoder.set_pledged_src_size(Some(packed.len() as u64)).context("announcing the size to zstd")?;
-        for chunk in packed.chunks(1 << 20) {
-            encoder.write_all(chunk).context("compressing")?;
-            step.advance(chunk.len() as u64);
+        let folder = workspace::cache().join("compressed");
+        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        let packed = tempfile::NamedTempFile::new_in(&folder).context("making a scratch file")?;
+        fs::write(&packed, self.pack()?).context("writing the archive")?;
+        let kept = folder.join(format!("{}{LEVEL}.zst", stamp::sha256_of(packed.path())?));
+        if !kept.exists() {
+            let step = progress::spinner(format!("compressing {what}"));
+            // Renamed when complete, so that a build which is cut off leaves no half of it.
+            let fresh = kept.with_extension("new");
+            // The result does not depend on the number of threads.
+            process::run(
+                Command::new("zstd")
+                    .args(["-q", "-f", LEVEL, "-T0", "-o"])
+                    .arg(&fresh)
+                    .arg(packed.path()),
+            )?;
+            fs::rename(&fresh, &kept).with_context(|| format!("renaming {}", fresh.display()))?;
+            step.done(&progress::size(
+                fs::metadata(&kept).map_or(0, |data| data.len()),
+            ));
         }
-        let compressed = encoder.finish().context("compressing")?;
-        step.done(&format!("{} from {}", progress::size(compressed.len() as u64), progress::size(packed.len() as u64)));
-        Ok(compressed)
+        fs::read(&kept).with_context(|| format!("reading {}", kept.display()))
     }
 }
 
@@ -86,14 +111,30 @@ impl Entry {
     fn write(&self, path: &str, inode: u32, output: Vec<u8>) -> Result<Vec<u8>> {
         let builder = Builder::new(path).ino(inode).uid(0).gid(0).mtime(0);
         let (builder, data): (Builder, &[u8]) = match self {
-            Entry::Directory => (builder.mode(0o755).set_mode_file_type(ModeFileType::Directory).nlink(2), &[]),
-            Entry::File { mode, data } => (builder.mode(*mode).set_mode_file_type(ModeFileType::Regular).nlink(1), data),
+            Entry::Directory => (
+                builder
+                    .mode(0o755)
+                    .set_mode_file_type(ModeFileType::Directory)
+                    .nlink(2),
+                &[],
+            ),
+            Entry::File { mode, data } => (
+                builder
+                    .mode(*mode)
+                    .set_mode_file_type(ModeFileType::Regular)
+                    .nlink(1),
+                data,
+            ),
             Entry::CharacterDevice { major, minor } => {
-                let builder = builder.mode(0o600).set_mode_file_type(ModeFileType::Char).nlink(1);
+                let builder = builder
+                    .mode(0o600)
+                    .set_mode_file_type(ModeFileType::Char)
+                    .nlink(1);
                 (builder.rdev_major(*major).rdev_minor(*minor), &[])
             }
         };
-        let size = u32::try_from(data.len()).context("a file in an initramfs has less than 4 GiB")?;
+        let size =
+            u32::try_from(data.len()).context("a file in an initramfs has less than 4 GiB")?;
         let mut writer = builder.write(output, size);
         writer.write_all(data)?;
         Ok(writer.finish()?)

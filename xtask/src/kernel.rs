@@ -8,7 +8,6 @@ use anyhow::{Context, Result, bail};
 use crate::apt::{Apt, Package};
 use crate::initramfs::Archive;
 use crate::modules::{Modules, Selection};
-use crate::stamp::Stamp;
 use crate::{stamp, workspace};
 
 /// An unpacked kernel.
@@ -18,7 +17,6 @@ pub struct Kernel {
     pub image: PathBuf,
     /// Its modules.
     pub modules: Modules,
-    package: Package,
 }
 
 impl Kernel {
@@ -26,55 +24,42 @@ impl Kernel {
     pub fn unpack(apt: &Apt, package: &Package) -> Result<Kernel> {
         let folder = unpacked(apt, package)?;
         let modules = Modules::read(&folder)?;
-        let image = folder.join("boot").join(format!("vmlinuz-{}", modules.kernel));
+        let image = folder
+            .join("boot")
+            .join(format!("vmlinuz-{}", modules.kernel));
         if !image.exists() {
             bail!("package {} has no {}", package.name, image.display());
         }
-        Ok(Kernel { image, modules, package: package.clone() })
+        Ok(Kernel { image, modules })
     }
 
     /// A compressed initramfs with a program as `/init` and a selection of modules.
     ///
-    /// It is two archives, one behind the other, as the kernel allows. The modules, which take long
-    /// to compress and seldom change, are kept from build to build.
+    /// It is two archives, one behind the other, as the kernel allows: the modules, which take long to
+    /// compress, seldom change.
     pub fn initramfs(&self, name: &str, program: &Path, selection: &Selection) -> Result<Vec<u8>> {
         let data = fs::read(program).with_context(|| format!("reading {}", program.display()))?;
-        let mut initramfs = self.module_archive(name, selection)?;
+        let mut modules = Archive::default();
+        self.modules
+            .add_to(&mut modules, &self.modules.select(selection)?)?;
+        let mut initramfs = modules.compress(&format!("the modules of {name}"))?;
         initramfs.extend(Archive::for_init(data).compress(&format!("the init of {name}"))?);
         Ok(initramfs)
-    }
-
-    fn module_archive(&self, name: &str, selection: &Selection) -> Result<Vec<u8>> {
-        let chosen = serde_json::to_string(selection).context("encoding the selection")?;
-        let hash = Stamp::new("modules")
-            .text("kernel", &self.package.sha256)
-            .text("selection", &chosen)
-            .sources(&["kernel.rs", "modules.rs", "initramfs.rs"])?
-            .finish();
-        let folder = workspace::cache().join("initramfs");
-        let kept = folder.join(format!("{name}-{}.cpio.zst", &hash[..16]));
-        if let Ok(data) = fs::read(&kept) {
-            return Ok(data);
-        }
-        let mut archive = Archive::default();
-        self.modules.add_to(&mut archive, &self.modules.select(selection)?)?;
-        let data = archive.compress(&format!("the modules of {name}"))?;
-        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-        // Renamed when complete, so that a build which is cut off leaves no half of it to be kept.
-        let fresh = kept.with_extension("new");
-        fs::write(&fresh, &data).with_context(|| format!("writing {}", fresh.display()))?;
-        fs::rename(&fresh, &kept).with_context(|| format!("renaming {}", fresh.display()))?;
-        Ok(data)
     }
 }
 
 /// The folder of a package's files, unpacked once for each version.
 pub fn unpacked(apt: &Apt, package: &Package) -> Result<PathBuf> {
-    let folder = workspace::cache().join("unpacked").join(format!("{}-{}", package.name, &package.sha256[..8]));
+    let folder = workspace::cache().join("unpacked").join(format!(
+        "{}-{}",
+        package.name,
+        &package.sha256[..8]
+    ));
     let done = folder.join(".unpacked");
     if !stamp::is_fresh(&done, &package.sha256, &[]) {
         if folder.exists() {
-            fs::remove_dir_all(&folder).with_context(|| format!("emptying {}", folder.display()))?;
+            fs::remove_dir_all(&folder)
+                .with_context(|| format!("emptying {}", folder.display()))?;
         }
         apt.extract(package, &folder)?;
         stamp::write(&done, &package.sha256)?;

@@ -51,12 +51,19 @@ enum Firmware {
 /// Builds, starts the lab, and ends with its status.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     setup::ensure()?;
-    let text = fs::read_to_string(&arguments.file).with_context(|| format!("reading {}", arguments.file.display()))?;
+    let text = fs::read_to_string(&arguments.file)
+        .with_context(|| format!("reading {}", arguments.file.display()))?;
     let program = build(arguments.mirror.as_deref(), text.contains(NODE_IMAGE))?;
     let mut command = Command::new(program);
     command.args(words(arguments));
-    let status = command.status().with_context(|| format!("starting `{}`", process::line(&command)))?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let status = command
+        .status()
+        .with_context(|| format!("starting `{}`", process::line(&command)))?;
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Builds everything that a lab runs on, and returns the lab's own program.
@@ -111,11 +118,33 @@ mod tests {
 
     #[test]
     fn what_was_given_is_handed_on() {
-        let line = Line::parse_from(["lab", "a.yaml", "--once", "--nodes", "5", "--firmware", "uefi", "--json", "m.json"]);
+        let line = Line::parse_from([
+            "lab",
+            "a.yaml",
+            "--once",
+            "--nodes",
+            "5",
+            "--firmware",
+            "uefi",
+            "--json",
+            "m.json",
+        ]);
         let out = workspace::out().display().to_string();
         assert_eq!(
             words(&line.arguments),
-            ["up", "a.yaml", "--artifacts", &out, "--nodes", "5", "--json", "m.json", "--firmware", "uefi", "--once"]
+            [
+                "up",
+                "a.yaml",
+                "--artifacts",
+                &out,
+                "--nodes",
+                "5",
+                "--json",
+                "m.json",
+                "--firmware",
+                "uefi",
+                "--once"
+            ]
         );
     }
 }

@@ -39,22 +39,39 @@ impl Manifest {
     /// A manifest without files.
     pub fn new(image: &str, suite: &str, mut packages: Vec<Package>) -> Manifest {
         packages.sort();
-        Manifest { image: image.to_owned(), suite: suite.to_owned(), packages, files: Vec::new() }
+        Manifest {
+            image: image.to_owned(),
+            suite: suite.to_owned(),
+            packages,
+            files: Vec::new(),
+        }
     }
 
     /// Adds a file of `folder` by its name.
     pub fn add_file(&mut self, folder: &Path, name: &str) -> Result<()> {
         let path = folder.join(name);
-        let size = fs::metadata(&path).with_context(|| format!("reading {}", path.display()))?.len();
-        self.files.push(BuiltFile { name: name.to_owned(), size, sha256: stamp::sha256_of(&path)? });
+        let size = fs::metadata(&path)
+            .with_context(|| format!("reading {}", path.display()))?
+            .len();
+        self.files.push(BuiltFile {
+            name: name.to_owned(),
+            size,
+            sha256: stamp::sha256_of(&path)?,
+        });
         Ok(())
     }
 
     /// Writes `manifest.json` and `sbom.spdx.json` into a folder. The SBOM also has the crates that
     /// `binaries` (packages of this workspace) are linked from.
     pub fn write(&self, folder: &Path, binaries: &[&str]) -> Result<()> {
-        write_json(&folder.join("manifest.json"), &serde_json::to_value(self).context("encoding the manifest")?)?;
-        write_json(&folder.join("sbom.spdx.json"), &self.sbom(&crates(binaries)?))
+        write_json(
+            &folder.join("manifest.json"),
+            &serde_json::to_value(self).context("encoding the manifest")?,
+        )?;
+        write_json(
+            &folder.join("sbom.spdx.json"),
+            &self.sbom(&crates(binaries)?),
+        )
     }
 
     fn sbom(&self, crates: &[Crate]) -> Value {
@@ -63,14 +80,21 @@ impl Manifest {
             "licenseConcluded": "NOASSERTION", "licenseDeclared": "NOASSERTION", "copyrightText": "NOASSERTION",
         });
         let packages = self.packages.iter().map(debian_package);
-        let all: Vec<Value> = std::iter::once(image).chain(packages).chain(crates.iter().map(Crate::entry)).collect();
-        let contains = |entry: &Value| json!({
-            "spdxElementId": "SPDXRef-image", "relationshipType": "CONTAINS", "relatedSpdxElement": entry["SPDXID"],
-        });
+        let all: Vec<Value> = std::iter::once(image)
+            .chain(packages)
+            .chain(crates.iter().map(Crate::entry))
+            .collect();
+        let contains = |entry: &Value| {
+            json!({
+                "spdxElementId": "SPDXRef-image", "relationshipType": "CONTAINS", "relatedSpdxElement": entry["SPDXID"],
+            })
+        };
         let described = json!({
             "spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES", "relatedSpdxElement": "SPDXRef-image",
         });
-        let relationships: Vec<Value> = std::iter::once(described).chain(all.iter().skip(1).map(contains)).collect();
+        let relationships: Vec<Value> = std::iter::once(described)
+            .chain(all.iter().skip(1).map(contains))
+            .collect();
         // The namespace has to be unique for each document: it carries the hash of the content. The
         // time is a fixed one, so that equal inputs give an equal file.
         let identity = stamp::sha256(json!([&all, &self.files]).to_string().as_bytes());
@@ -95,7 +119,10 @@ struct Crate {
 
 impl Crate {
     fn entry(&self) -> Value {
-        let license = self.license.as_deref().map(|text| text.replace('/', " OR "));
+        let license = self
+            .license
+            .as_deref()
+            .map(|text| text.replace('/', " OR "));
         json!({
             "SPDXID": identifier("crate", &self.name, &self.version), "name": self.name, "versionInfo": self.version,
             "downloadLocation": "NOASSERTION", "licenseConcluded": "NOASSERTION",
@@ -126,7 +153,15 @@ fn debian_package(package: &Package) -> Value {
 /// SPDX allows letters, digits, `.` and `-` in an identifier.
 fn identifier(kind: &str, name: &str, version: &str) -> String {
     let text = format!("SPDXRef-{kind}-{name}-{version}");
-    text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect()
+    text.chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '.' {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect()
 }
 
 /// Every crate that the workspace's packages are linked from: normal dependencies on this platform.
@@ -135,7 +170,17 @@ fn crates(binaries: &[&str]) -> Result<Vec<Crate>> {
     for binary in binaries {
         let tree = process::run(
             Command::new("cargo")
-                .args(["tree", "--quiet", "--offline", "--edges", "normal", "--prefix", "none", "--format", "{p}\t{l}"])
+                .args([
+                    "tree",
+                    "--quiet",
+                    "--offline",
+                    "--edges",
+                    "normal",
+                    "--prefix",
+                    "none",
+                    "--format",
+                    "{p}\t{l}",
+                ])
                 .args(["--package", binary])
                 .current_dir(workspace::root()),
         )?;
@@ -172,14 +217,23 @@ mod tests {
     #[test]
     fn the_sbom_names_packages_and_crates_with_their_purls() {
         let package = Package {
-            name: "ipxe".into(), version: "1.21+git-1".into(), architecture: "all".into(), sha256: "00".into(), depends: String::new(),
+            name: "ipxe".into(),
+            version: "1.21+git-1".into(),
+            architecture: "all".into(),
+            sha256: "00".into(),
+            depends: String::new(),
         };
         let manifest = Manifest::new("agent", "trixie", vec![package]);
-        let sbom = manifest.sbom(&[parse_tree_line("zstd-sys v2.0.16+zstd.1.5.7\tMIT/Apache-2.0 (*)").unwrap()]);
-        let purl = |index: usize| sbom["packages"][index]["externalRefs"][0]["referenceLocator"].clone();
+        let sbom = manifest
+            .sbom(&[parse_tree_line("zstd-sys v2.0.16+zstd.1.5.7\tMIT/Apache-2.0 (*)").unwrap()]);
+        let purl =
+            |index: usize| sbom["packages"][index]["externalRefs"][0]["referenceLocator"].clone();
         assert_eq!(purl(1), "pkg:deb/debian/ipxe@1.21%2Bgit-1?arch=all");
         assert_eq!(purl(2), "pkg:cargo/zstd-sys@2.0.16+zstd.1.5.7");
-        assert_eq!(sbom["packages"][2]["SPDXID"], "SPDXRef-crate-zstd-sys-2.0.16-zstd.1.5.7");
+        assert_eq!(
+            sbom["packages"][2]["SPDXID"],
+            "SPDXRef-crate-zstd-sys-2.0.16-zstd.1.5.7"
+        );
         assert_eq!(sbom["packages"][2]["licenseDeclared"], "MIT OR Apache-2.0");
         assert_eq!(sbom["relationships"].as_array().unwrap().len(), 3);
     }
@@ -187,7 +241,10 @@ mod tests {
     #[test]
     fn lines_of_cargo_tree() {
         let line = parse_tree_line("hardway-agent v0.1.0 (/somewhere)\tApache-2.0 OR MIT").unwrap();
-        assert_eq!((line.name.as_str(), line.version.as_str()), ("hardway-agent", "0.1.0"));
+        assert_eq!(
+            (line.name.as_str(), line.version.as_str()),
+            ("hardway-agent", "0.1.0")
+        );
         assert_eq!(parse_tree_line(""), None);
     }
 }

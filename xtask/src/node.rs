@@ -69,10 +69,7 @@ pub fn build(mirror: Option<&str>) -> Result<PathBuf> {
 }
 
 /// Everything that the image is made from.
-fn fingerprint<'a>(
-    recipe: &Path,
-    packages: impl Iterator<Item = &'a Package>,
-) -> Result<String> {
+fn fingerprint<'a>(recipe: &Path, packages: impl Iterator<Item = &'a Package>) -> Result<String> {
     let stamp = packages.fold(Stamp::new("node"), |stamp, package| {
         stamp.text(&package.name, &package.sha256)
     });
@@ -97,7 +94,10 @@ fn scratch() -> Result<tempfile::TempDir> {
     let cache = workspace::cache();
     fs::create_dir_all(&cache).with_context(|| format!("making {}", cache.display()))?;
     let mut builder = tempfile::Builder::new();
-    builder.prefix("node-").tempdir_in(cache).context("making a folder for the build")
+    builder
+        .prefix("node-")
+        .tempdir_in(cache)
+        .context("making a folder for the build")
 }
 
 struct Build {
@@ -168,9 +168,19 @@ impl Build {
         let layout = DiskLayout {
             guid: disk.guid,
             partitions: vec![
-                partition("bios-boot", Guid::BIOS_BOOT, disk.bios_boot.guid, Content::BiosBoot(core)),
+                partition(
+                    "bios-boot",
+                    Guid::BIOS_BOOT,
+                    disk.bios_boot.guid,
+                    Content::BiosBoot(core),
+                ),
                 partition("esp", Guid::ESP, disk.esp.guid, Content::File(self.esp()?)),
-                partition("root", Guid::ROOT_X86_64, disk.root.guid, Content::File(self.root(tree)?)),
+                partition(
+                    "root",
+                    Guid::ROOT_X86_64,
+                    disk.root.guid,
+                    Content::File(self.root(tree)?),
+                ),
             ],
         };
         let output = self.path("node.img");
@@ -185,7 +195,10 @@ impl Build {
             volume_id: self.recipe.disk.esp.volume_id,
             kind: fat::FatKind::Fat16,
             size: self.recipe.disk.esp.mebibytes * MEBIBYTE,
-            files: vec![("/EFI/BOOT/BOOTX64.EFI".to_owned(), fat::FatFile::Bytes(program))],
+            files: vec![(
+                "/EFI/BOOT/BOOTX64.EFI".to_owned(),
+                fat::FatFile::Bytes(program),
+            )],
         };
         let output = self.path("esp.img");
         fat::build(&image, &output)?;
@@ -201,7 +214,10 @@ impl Build {
         // Besides the contents: the journal, inode tables (one inode of 256 bytes for 16 KiB), maps.
         let contents = tree.size() + root.slack_mebibytes * MEBIBYTE;
         let size = contents + contents / 40 + 20 * MEBIBYTE;
-        ensure!(tree.count() < size / 16384, "more files than the filesystem has inodes");
+        ensure!(
+            tree.count() < size / 16384,
+            "more files than the filesystem has inodes"
+        );
         let image = ext4::Ext4Image {
             label: "root".to_owned(),
             uuid: root.uuid,
@@ -229,7 +245,10 @@ impl Build {
         )?;
         fs::rename(&fresh, &packed).with_context(|| format!("renaming {}", fresh.display()))?;
         let length = |path: &Path| fs::metadata(path).map_or(0, |data| data.len());
-        let (small, large) = (progress::size(length(&packed)), progress::size(length(disk)));
+        let (small, large) = (
+            progress::size(length(&packed)),
+            progress::size(length(disk)),
+        );
         step.done(&format!("{small} from {large}"));
 
         let hashes = format!(

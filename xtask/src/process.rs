@@ -13,9 +13,16 @@ const SHOWN_LINES: usize = 20;
 /// it fails.
 pub fn run(command: &mut Command) -> Result<String> {
     let shown = line(command);
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("starting `{shown}`"))?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("starting `{shown}`"))?;
     if !output.status.success() {
-        bail!("`{shown}` ended with {}{}", output.status, last_lines(&output));
+        bail!(
+            "`{shown}` ended with {}{}",
+            output.status,
+            last_lines(&output)
+        );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -23,7 +30,9 @@ pub fn run(command: &mut Command) -> Result<String> {
 /// Runs a tool that speaks to the operator itself: its output goes to the terminal.
 pub fn run_visibly(command: &mut Command) -> Result<()> {
     let shown = line(command);
-    let status = command.status().with_context(|| format!("starting `{shown}`"))?;
+    let status = command
+        .status()
+        .with_context(|| format!("starting `{shown}`"))?;
     if !status.success() {
         bail!("`{shown}` ended with {status}");
     }
@@ -51,20 +60,30 @@ pub fn exists(program: &str) -> bool {
 
 /// A tool of the system's administration, found although a user's `PATH` leaves out the sbin folders.
 pub fn system_tool(program: &str) -> Command {
-    let found = ["/usr/sbin", "/sbin"].iter().map(|folder| std::path::Path::new(folder).join(program)).find(|path| path.is_file());
+    let found = ["/usr/sbin", "/sbin"]
+        .iter()
+        .map(|folder| std::path::Path::new(folder).join(program))
+        .find(|path| path.is_file());
     Command::new(found.unwrap_or_else(|| program.into()))
 }
 
 fn quoted(word: &OsStr) -> String {
     let text = word.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) { text.into_owned() } else { format!("'{text}'") }
+    if !text.is_empty() && text.chars().all(plain) {
+        text.into_owned()
+    } else {
+        format!("'{text}'")
+    }
 }
 
 fn last_lines(output: &Output) -> String {
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.push_str(&String::from_utf8_lossy(&output.stderr));
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     let mut shown = String::new();
     for line in lines.iter().skip(lines.len().saturating_sub(SHOWN_LINES)) {
         let _ = write!(shown, "\n    {line}");
@@ -78,14 +97,21 @@ mod tests {
 
     #[test]
     fn a_failing_tool_is_named_with_its_last_words() {
-        let error = run(Command::new("sh").args(["-c", "echo 'no such suite' >&2; exit 3"])).unwrap_err();
+        let error =
+            run(Command::new("sh").args(["-c", "echo 'no such suite' >&2; exit 3"])).unwrap_err();
         let text = format!("{error:#}");
         assert!(text.starts_with("`sh -c 'echo 'no such suite'"), "{text}");
-        assert!(text.ends_with("exit status: 3\n    no such suite"), "{text}");
+        assert!(
+            text.ends_with("exit status: 3\n    no such suite"),
+            "{text}"
+        );
     }
 
     #[test]
     fn output_is_returned() {
-        assert_eq!(run(Command::new("sh").args(["-c", "echo one; echo two >&2"])).unwrap(), "one\n");
+        assert_eq!(
+            run(Command::new("sh").args(["-c", "echo one; echo two >&2"])).unwrap(),
+            "one\n"
+        );
     }
 }

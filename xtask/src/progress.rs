@@ -3,7 +3,6 @@
 //! Indicatif draws nothing when standard error is not a terminal; the line that [`Step::done`] prints
 //! is there in both cases, so that a log of a build in CI says what happened.
 
-use std::io::Read;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -25,16 +24,9 @@ pub fn spinner(what: impl Into<String>) -> Step {
 /// Work on a known number of bytes.
 pub fn bytes(what: impl Into<String>, total: u64) -> Step {
     let bar = ProgressBar::new(total);
-    if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}") {
-        bar.set_style(style.progress_chars("=> "));
-    }
-    Step::new(bar, what.into())
-}
-
-/// Work on a known number of things.
-pub fn items(what: impl Into<String>, total: u64) -> Step {
-    let bar = ProgressBar::new(total);
-    if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len}") {
+    if let Ok(style) =
+        ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}")
+    {
         bar.set_style(style.progress_chars("=> "));
     }
     Step::new(bar, what.into())
@@ -43,23 +35,26 @@ pub fn items(what: impl Into<String>, total: u64) -> Step {
 impl Step {
     fn new(bar: ProgressBar, what: String) -> Step {
         bar.set_message(what.clone());
-        Step { bar, what, started: Instant::now() }
+        Step {
+            bar,
+            what,
+            started: Instant::now(),
+        }
     }
 
-    /// So many more bytes or things are done.
+    /// So many more bytes are done.
     pub fn advance(&self, amount: u64) {
         self.bar.inc(amount);
-    }
-
-    /// A reader that moves the bar.
-    pub fn reading<R: Read>(&self, inner: R) -> impl Read + use<R> {
-        self.bar.wrap_read(inner)
     }
 
     /// Ends the work with one line of what came of it.
     pub fn done(self, result: &str) {
         self.bar.finish_and_clear();
-        eprintln!("{}: {result} ({:.1} s)", self.what, self.started.elapsed().as_secs_f32());
+        eprintln!(
+            "{}: {result} ({:.1} s)",
+            self.what,
+            self.started.elapsed().as_secs_f32()
+        );
     }
 }
 

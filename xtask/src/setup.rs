@@ -10,7 +10,10 @@ use crate::process;
 /// What is used on the host: the package's name on Debian and Ubuntu, and what it is for.
 const PACKAGES: &[(&str, &str)] = &[
     ("ca-certificates", "mirrors that speak https"),
-    ("debian-archive-keyring", "the keys that Debian's packages are signed with"),
+    (
+        "debian-archive-keyring",
+        "the keys that Debian's packages are signed with",
+    ),
     ("dosfstools", "mkfs.vfat and fsck.vfat"),
     ("e2fsprogs", "mke2fs"),
     ("grub-common", "grub-mkimage"),
@@ -23,6 +26,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("qemu-system-x86", "the virtual machines"),
     ("qemu-utils", "qemu-img"),
     ("uidmap", "mmdebstrap without root"),
+    ("xz-utils", "unpacking kernel modules"),
     ("zstd", "packing images"),
 ];
 
@@ -42,7 +46,10 @@ pub fn ensure() -> Result<()> {
 /// The command `setup`: as [`ensure`], and says so when nothing was missing.
 pub fn run() -> Result<()> {
     ensure()?;
-    eprintln!("setup: everything that is needed is there ({} packages)", PACKAGES.len());
+    eprintln!(
+        "setup: everything that is needed is there ({} packages)",
+        PACKAGES.len()
+    );
     Ok(())
 }
 
@@ -53,11 +60,17 @@ fn missing_packages() -> Result<Vec<&'static str>> {
     // It ends with an error when it has never heard of one of them, and still lists the others.
     let output = query.output().context("starting dpkg-query")?;
     let known = String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok(PACKAGES.iter().map(|(name, _)| *name).filter(|name| !is_installed(&known, name)).collect())
+    Ok(PACKAGES
+        .iter()
+        .map(|(name, _)| *name)
+        .filter(|name| !is_installed(&known, name))
+        .collect())
 }
 
 fn is_installed(known: &str, name: &str) -> bool {
-    known.lines().any(|line| line.split_once(' ') == Some((name, "installed")))
+    known
+        .lines()
+        .any(|line| line.split_once(' ') == Some((name, "installed")))
 }
 
 fn install(missing: &[&str]) -> Result<()> {
@@ -67,22 +80,41 @@ fn install(missing: &[&str]) -> Result<()> {
     }
     eprintln!("setup: that did not work; reading the package lists and trying again");
     apt_get(&["update".into()])?;
-    let Err(error) = attempt(&[]) else { return Ok(()) };
+    let Err(error) = attempt(&[]) else {
+        return Ok(());
+    };
     // A qemu-utils from another suite (backports) has a qemu-img that conflicts with the
     // qemu-system-x86 of this one, and apt refuses both until it may take the older one.
     if !missing.iter().any(|name| name.starts_with("qemu-")) {
         return Err(error);
     }
     let version = candidate("qemu-system-x86")?;
-    eprintln!("setup: a qemu-utils of another suite stands in the way; taking version {version} of both");
-    attempt(&["--allow-downgrades".into(), format!("qemu-utils={version}"), format!("qemu-system-x86={version}")])
+    eprintln!(
+        "setup: a qemu-utils of another suite stands in the way; taking version {version} of both"
+    );
+    attempt(&[
+        "--allow-downgrades".into(),
+        format!("qemu-utils={version}"),
+        format!("qemu-system-x86={version}"),
+    ])
 }
 
 fn install_arguments(missing: &[&str], extra: &[String]) -> Vec<String> {
-    let pinned = |name: &str| extra.iter().any(|word| word.starts_with(&format!("{name}=")));
-    let mut arguments: Vec<String> = ["install", "--yes", "--no-install-recommends"].map(String::from).into();
+    let pinned = |name: &str| {
+        extra
+            .iter()
+            .any(|word| word.starts_with(&format!("{name}=")))
+    };
+    let mut arguments: Vec<String> = ["install", "--yes", "--no-install-recommends"]
+        .map(String::from)
+        .into();
     arguments.extend(extra.iter().cloned());
-    arguments.extend(missing.iter().filter(|name| !pinned(name)).map(|name| (*name).to_owned()));
+    arguments.extend(
+        missing
+            .iter()
+            .filter(|name| !pinned(name))
+            .map(|name| (*name).to_owned()),
+    );
     arguments
 }
 
@@ -95,9 +127,14 @@ fn apt_get(arguments: &[String]) -> Result<()> {
         sudo.args(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
         sudo
     } else {
-        bail!("these packages are missing, and there is neither root nor sudo: run `apt-get {}` as root", arguments.join(" "));
+        bail!(
+            "these packages are missing, and there is neither root nor sudo: run `apt-get {}` as root",
+            arguments.join(" ")
+        );
     };
-    command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments);
+    command
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .args(arguments);
     eprintln!("setup: {}", process::line(&command));
     process::run_visibly(&mut command)
 }
@@ -109,12 +146,18 @@ fn is_root() -> bool {
 
 /// The version of a package that apt would install.
 fn candidate(package: &str) -> Result<String> {
-    let policy = process::run(Command::new("apt-cache").args(["policy", package]).env("LC_ALL", "C.UTF-8"))?;
+    let policy = process::run(
+        Command::new("apt-cache")
+            .args(["policy", package])
+            .env("LC_ALL", "C.UTF-8"),
+    )?;
     parse_candidate(&policy).with_context(|| format!("apt knows no version of {package}"))
 }
 
 fn parse_candidate(policy: &str) -> Option<String> {
-    let version = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: "))?;
+    let version = policy
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Candidate: "))?;
     (version != "(none)").then(|| version.to_owned())
 }
 
@@ -127,21 +170,37 @@ fn without_apt() -> Result<()> {
         ("mcopy", "mtools"),
         ("mkfs.vfat", "dosfstools"),
         ("mke2fs", "e2fsprogs"),
-        ("grub-mkimage", "GRUB 2 with its i386-pc and x86_64-efi modules"),
+        (
+            "grub-mkimage",
+            "GRUB 2 with its i386-pc and x86_64-efi modules",
+        ),
         ("apt-get", "apt, and debian-archive-keyring"),
         ("dpkg-deb", "dpkg"),
         ("depmod", "kmod"),
+        ("xz", "xz"),
         ("zstd", "zstd"),
-        ];
-    let mut missing: Vec<String> =
-        TOOLS.iter().filter(|(tool, _)| !process::exists(tool)).map(|(tool, what)| format!("  {tool}: {what}")).collect();
-    if !["/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_CODE.fd"].iter().any(|path| Path::new(path).exists()) {
+    ];
+    let mut missing: Vec<String> = TOOLS
+        .iter()
+        .filter(|(tool, _)| !process::exists(tool))
+        .map(|(tool, what)| format!("  {tool}: {what}"))
+        .collect();
+    if ![
+        "/usr/share/OVMF/OVMF_CODE_4M.fd",
+        "/usr/share/OVMF/OVMF_CODE.fd",
+    ]
+    .iter()
+    .any(|path| Path::new(path).exists())
+    {
         missing.push("  /usr/share/OVMF/OVMF_CODE_4M.fd: UEFI firmware (edk2, OVMF)".to_owned());
     }
     if missing.is_empty() {
         return Ok(());
     }
-    bail!("this is not Debian or Ubuntu, so nothing is installed for you. Missing:\n{}", missing.join("\n"))
+    bail!(
+        "this is not Debian or Ubuntu, so nothing is installed for you. Missing:\n{}",
+        missing.join("\n")
+    )
 }
 
 #[cfg(test)]
@@ -158,7 +217,8 @@ mod tests {
 
     #[test]
     fn the_candidate_of_a_policy() {
-        let policy = "qemu-system-x86:\n  Installed: (none)\n  Candidate: 1:7.2+dfsg-7\n  Version table:\n";
+        let policy =
+            "qemu-system-x86:\n  Installed: (none)\n  Candidate: 1:7.2+dfsg-7\n  Version table:\n";
         assert_eq!(parse_candidate(policy).as_deref(), Some("1:7.2+dfsg-7"));
         assert_eq!(parse_candidate("x:\n  Candidate: (none)\n"), None);
     }
@@ -167,6 +227,9 @@ mod tests {
     fn a_pinned_package_is_not_named_twice() {
         let extra = ["--allow-downgrades".to_owned(), "qemu-utils=1".to_owned()];
         let arguments = install_arguments(&["kmod", "qemu-utils"], &extra);
-        assert_eq!(arguments[3..], ["--allow-downgrades", "qemu-utils=1", "kmod"]);
+        assert_eq!(
+            arguments[3..],
+            ["--allow-downgrades", "qemu-utils=1", "kmod"]
+        );
     }
 }

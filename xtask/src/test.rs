@@ -27,7 +27,15 @@ pub fn run(kind: Option<Kind>) -> Result<()> {
         Some(Kind::E2e { name }) => scenarios(name.as_deref()),
         None => {
             cargo(&["fmt", "--all", "--check"])?;
-            cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"])?;
+            cargo(&[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--locked",
+                "--",
+                "--deny",
+                "warnings",
+            ])?;
             unit()?;
             scenarios(None)
         }
@@ -35,19 +43,32 @@ pub fn run(kind: Option<Kind>) -> Result<()> {
 }
 
 fn unit() -> Result<()> {
-    let has_nextest = Command::new("cargo").args(["nextest", "--version"]).output().is_ok_and(|output| output.status.success());
+    let has_nextest = Command::new("cargo")
+        .args(["nextest", "--version"])
+        .output()
+        .is_ok_and(|output| output.status.success());
     if !has_nextest {
         return cargo(&["test", "--workspace", "--locked"]);
     }
     // nextest runs no documentation tests.
-    cargo(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast"])?;
+    cargo(&[
+        "nextest",
+        "run",
+        "--workspace",
+        "--locked",
+        "--no-fail-fast",
+    ])?;
     cargo(&["test", "--workspace", "--locked", "--doc"])
 }
 
 fn scenarios(name: Option<&str>) -> Result<()> {
     let program = lab::build(None, true)?;
     let mut command = Command::new(program);
-    command.arg("test").args(name).arg("--artifacts").arg(workspace::out());
+    command
+        .arg("test")
+        .args(name)
+        .arg("--artifacts")
+        .arg(workspace::out());
     process::run_visibly(command.current_dir(workspace::root())).context("running the scenarios")
 }
 

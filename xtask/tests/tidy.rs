@@ -56,7 +56,9 @@ const LONGEST_FILE: usize = 450;
 
 #[test]
 fn every_file_opens_with_what_it_is() {
-    let silent = rust_files().into_iter().filter(|file| !read(file).starts_with("//!"));
+    let silent = rust_files()
+        .into_iter()
+        .filter(|file| !read(file).starts_with("//!"));
     report("a file opens with `//!`", silent.map(|file| show(&file)));
 }
 
@@ -72,41 +74,73 @@ fn files_stay_small() {
 #[test]
 fn nothing_is_left_for_later() {
     // Spelled in parts, so that this list does not find itself.
-    let marks = [["TO", "DO"], ["FIX", "ME"], ["todo", "!("], ["unimplemented", "!("], ["#[ign", "ore"], ["#[should_", "panic"]];
+    let marks = [
+        ["TO", "DO"],
+        ["FIX", "ME"],
+        ["todo", "!("],
+        ["unimplemented", "!("],
+        ["#[ign", "ore"],
+        ["#[should_", "panic"],
+    ];
     let left = rust_files().into_iter().flat_map(|file| {
         let text = read(&file);
-        let found = marks.iter().map(|parts| parts.concat()).filter(|mark| text.contains(mark));
-        found.map(|mark| format!("{}: {mark}", show(&file))).collect::<Vec<_>>()
+        let found = marks
+            .iter()
+            .map(|parts| parts.concat())
+            .filter(|mark| text.contains(mark));
+        found
+            .map(|mark| format!("{}: {mark}", show(&file)))
+            .collect::<Vec<_>>()
     });
     report("no work is left behind in the code", left);
 }
 
 #[test]
 fn modules_are_named_after_what_they_hold() {
-    let vague = ["util", "utils", "helper", "helpers", "common", "manager", "misc"];
+    let vague = [
+        "util", "utils", "helper", "helpers", "common", "manager", "misc",
+    ];
     let badly_named = rust_files().into_iter().filter(|file| {
-        let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let stem = file
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .unwrap_or_default();
         vague.contains(&stem)
     });
-    report("a module is named after its noun", badly_named.map(|file| show(&file)));
+    report(
+        "a module is named after its noun",
+        badly_named.map(|file| show(&file)),
+    );
 }
 
 #[test]
 fn pure_sources_do_not_reach_the_world() {
-    let reaching = PURE.iter().flat_map(|folder| files_below(&format!("{folder}/src"))).flat_map(|file| {
-        let code = without_tests_and_comments(&read(&file));
-        let found = IMPURE_PATHS.iter().filter(|path| code.contains(*path));
-        found.map(|path| format!("{}: {path}", show(&file))).collect::<Vec<_>>()
-    });
-    report("a pure crate reaches no file, socket, clock or random source", reaching);
+    let reaching = PURE
+        .iter()
+        .flat_map(|folder| files_below(&format!("{folder}/src")))
+        .flat_map(|file| {
+            let code = without_tests_and_comments(&read(&file));
+            let found = IMPURE_PATHS.iter().filter(|path| code.contains(*path));
+            found
+                .map(|path| format!("{}: {path}", show(&file)))
+                .collect::<Vec<_>>()
+        });
+    report(
+        "a pure crate reaches no file, socket, clock or random source",
+        reaching,
+    );
 }
 
 #[test]
 fn pure_manifests_do_not_reach_the_world() {
     let reaching = PURE.iter().flat_map(|folder| {
         let names = dependencies(folder);
-        let found = names.into_iter().filter(|name| IMPURE_CRATES.contains(&name.as_str()));
-        found.map(|name| format!("{folder}/Cargo.toml: {name}")).collect::<Vec<_>>()
+        let found = names
+            .into_iter()
+            .filter(|name| IMPURE_CRATES.contains(&name.as_str()));
+        found
+            .map(|name| format!("{folder}/Cargo.toml: {name}"))
+            .collect::<Vec<_>>()
     });
     report("a pure crate depends on no runtime", reaching);
 }
@@ -123,13 +157,19 @@ fn crates_know_only_whom_they_may() {
             }
         }
     }
-    report("a crate knows only whom ARCHITECTURE.md lets it know", wrong.into_iter());
+    report(
+        "a crate knows only whom ARCHITECTURE.md lets it know",
+        wrong.into_iter(),
+    );
 }
 
 #[test]
 fn links_between_documents_lead_somewhere() {
     let mut broken = Vec::new();
-    for file in tracked().into_iter().filter(|file| file.extension().is_some_and(|ending| ending == "md")) {
+    for file in tracked()
+        .into_iter()
+        .filter(|file| file.extension().is_some_and(|ending| ending == "md"))
+    {
         for target in relative_links(&read(&file)) {
             let base = file.parent().unwrap_or(Path::new("."));
             if !base.join(&target).exists() {
@@ -137,7 +177,10 @@ fn links_between_documents_lead_somewhere() {
             }
         }
     }
-    report("a relative link leads to a file of the project", broken.into_iter());
+    report(
+        "a relative link leads to a file of the project",
+        broken.into_iter(),
+    );
 }
 
 #[test]
@@ -152,7 +195,11 @@ fn the_repository_holds_no_large_files() {
 /// Fails with every finding, or passes silently.
 fn report(rule: &str, findings: impl Iterator<Item = String>) {
     let findings: Vec<String> = findings.collect();
-    assert!(findings.is_empty(), "rule: {rule}\n  {}", findings.join("\n  "));
+    assert!(
+        findings.is_empty(),
+        "rule: {rule}\n  {}",
+        findings.join("\n  ")
+    );
 }
 
 fn root() -> PathBuf {
@@ -160,7 +207,10 @@ fn root() -> PathBuf {
 }
 
 fn show(file: &Path) -> String {
-    file.strip_prefix(root()).unwrap_or(file).display().to_string()
+    file.strip_prefix(root())
+        .unwrap_or(file)
+        .display()
+        .to_string()
 }
 
 fn read(file: &Path) -> String {
@@ -175,36 +225,63 @@ fn tracked() -> Vec<PathBuf> {
         .output()
         .expect("git lists the project's files");
     let listing = String::from_utf8_lossy(&listing.stdout).into_owned();
-    let files: Vec<PathBuf> = listing.lines().map(|line| root().join(line)).filter(|file| file.is_file()).collect();
+    let files: Vec<PathBuf> = listing
+        .lines()
+        .map(|line| root().join(line))
+        .filter(|file| file.is_file())
+        .collect();
     assert!(files.len() > 20, "git listed only {} files", files.len());
     files
 }
 
 fn rust_files() -> Vec<PathBuf> {
-    tracked().into_iter().filter(|file| file.extension().is_some_and(|ending| ending == "rs")).collect()
+    tracked()
+        .into_iter()
+        .filter(|file| file.extension().is_some_and(|ending| ending == "rs"))
+        .collect()
 }
 
 fn files_below(folder: &str) -> Vec<PathBuf> {
     let folder = root().join(folder);
-    rust_files().into_iter().filter(|file| file.starts_with(&folder)).collect()
+    rust_files()
+        .into_iter()
+        .filter(|file| file.starts_with(&folder))
+        .collect()
 }
 
 /// What stands before the tests module, comments left out.
 fn without_tests_and_comments(text: &str) -> String {
     let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    code.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Names under `[dependencies]` of a manifest.
 fn dependencies(folder: &str) -> Vec<String> {
     let text = read(&root().join(folder).join("Cargo.toml"));
-    let manifest: toml::Table = text.parse().unwrap_or_else(|error| panic!("{folder}/Cargo.toml: {error}"));
-    let table = manifest.get("dependencies").and_then(|value| value.as_table());
-    table.map(|table| table.keys().cloned().collect()).unwrap_or_default()
+    let manifest: toml::Table = text
+        .parse()
+        .unwrap_or_else(|error| panic!("{folder}/Cargo.toml: {error}"));
+    let table = manifest
+        .get("dependencies")
+        .and_then(|value| value.as_table());
+    table
+        .map(|table| table.keys().cloned().collect())
+        .unwrap_or_default()
 }
 
 /// Targets of `[text](target)` that are neither web addresses nor anchors.
 fn relative_links(markdown: &str) -> Vec<String> {
-    let targets = markdown.split("](").skip(1).filter_map(|rest| rest.split([')', '#', ' ']).next());
-    targets.filter(|target| !target.is_empty() && !target.contains("://") && !target.starts_with("mailto:")).map(str::to_owned).collect()
+    let targets = markdown
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split([')', '#', ' ']).next());
+    targets
+        .filter(|target| {
+            !target.is_empty() && !target.contains("://") && !target.starts_with("mailto:")
+        })
+        .map(str::to_owned)
+        .collect()
 }

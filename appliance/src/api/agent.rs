@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use hardway_model::lifecycle::{Event, Phase};
-use hardway_model::messages::{ConfigRequest, Hello, Orders, Report, Running, Time};
+use hardway_model::messages::{AgentEvent, ConfigRequest, Hello, Orders, Report, Running, Time};
 use hardway_model::plan::Decision;
 
 use super::request::Body;
@@ -108,9 +108,15 @@ pub async fn config(
     let _gate = context.config_gate.lock().await;
     let snapshot = context.fleet.snapshot();
     let cluster = snapshot.cluster.clone().ok_or_else(ApiError::no_cluster)?;
-    let (name, state) = snapshot.by_token(&request.token).ok_or_else(refused_token)?;
+    let (name, state) = snapshot
+        .by_token(&request.token)
+        .ok_or_else(refused_token)?;
     let forbid = |message: &str| ApiError::new(StatusCode::FORBIDDEN, message);
-    if state.token.as_ref().is_some_and(|token| token.config_served) {
+    if state
+        .token
+        .as_ref()
+        .is_some_and(|token| token.config_served)
+    {
         return Err(forbid(
             "the configuration was served on this boot token already; boot the machine again",
         ));
@@ -125,8 +131,7 @@ pub async fn config(
     let machine = cluster.machine(name).cloned();
     let machine = machine.ok_or_else(|| forbid("this machine is not declared"))?;
     let path = context.options.config.clone();
-    let rendered =
-        tokio::task::spawn_blocking(move || render::render(&path, &cluster, &machine));
+    let rendered = tokio::task::spawn_blocking(move || render::render(&path, &cluster, &machine));
     let rendered = rendered.await.map_err(anyhow::Error::from)?;
     let rendered =
         rendered.map_err(|cause| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, cause))?;
@@ -144,7 +149,15 @@ pub async fn report(
     let Report {
         sequence, event, ..
     } = report;
-    context.fleet.record(name, Event::Report { sequence, event }).await?;
+    if let AgentEvent::Log { lines } = &event {
+        for line in lines {
+            tracing::info!("{name}: {}", printable(line));
+        }
+    }
+    context
+        .fleet
+        .record(name, Event::Report { sequence, event })
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -157,7 +170,10 @@ pub async fn running(
     let state = snapshot.machines.get(&running.machine);
     let key = state.and_then(|state| state.confirmation_key.as_deref());
     if !key.is_some_and(|key| same_secret(key, &running.key)) {
-        return Err(ApiError::new(StatusCode::FORBIDDEN, "this confirmation key is not the machine's"));
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "this confirmation key is not the machine's",
+        ));
     }
     let event = Event::Running {
         generation: running.generation,
@@ -165,6 +181,13 @@ pub async fn running(
     };
     context.fleet.record(&running.machine, event).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// A machine's text cannot move the cursor of whoever reads the log.
+fn printable(line: &str) -> String {
+    line.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 fn refused_token() -> ApiError {

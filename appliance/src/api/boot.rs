@@ -21,7 +21,8 @@ pub async fn machine_script(
     State(context): State<Context>,
     Query(request): Query<ScriptRequest>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let refuse = |error: ipxe::ScriptError| ApiError::new(StatusCode::BAD_REQUEST, error.to_string());
+    let refuse =
+        |error: ipxe::ScriptError| ApiError::new(StatusCode::BAD_REQUEST, error.to_string());
     let client = request.client().map_err(refuse)?;
     let snapshot = context.fleet.snapshot();
     let cluster = snapshot.cluster.as_ref().ok_or_else(ApiError::no_cluster)?;
@@ -33,12 +34,12 @@ pub async fn machine_script(
             let script = ipxe::agent_script(&url, &token, &[]).map_err(refuse)?;
             (script, "iPXE was given the agent", Some(token))
         }
-        Answer::Script(Script::LocalDisk(firmware)) => {
-            (ipxe::local_disk_script(&url, firmware), "iPXE was sent to the disk", None)
-        }
-        Answer::Script(Script::Menu) => {
-            (ipxe::menu_script(&url), "iPXE was given the menu", None)
-        }
+        Answer::Script(Script::LocalDisk(firmware)) => (
+            ipxe::local_disk_script(&url, firmware),
+            "iPXE was sent to the disk",
+            None,
+        ),
+        Answer::Script(Script::Menu) => (ipxe::menu_script(&url), "iPXE was given the menu", None),
         Answer::Silence(reason) | Answer::AddressOnly(reason) => {
             return Err(ApiError::new(StatusCode::NOT_FOUND, reason.to_string()));
         }
@@ -48,12 +49,20 @@ pub async fn machine_script(
         }
     };
     // The request parsed, so it names a hardware address, and with it a name.
-    let name = snapshot.name_of(&client.identity).ok_or_else(ApiError::no_cluster)?;
+    let name = snapshot
+        .name_of(&client.identity)
+        .ok_or_else(ApiError::no_cluster)?;
     let summary = summary.to_owned();
-    context.fleet.record(&name, Event::Script { summary, token }).await?;
+    context
+        .fleet
+        .record(&name, Event::Script { summary, token })
+        .await?;
     Ok(plain(script))
 }
 
 fn plain(script: String) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], script)
+    (
+        [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
+        script,
+    )
 }

@@ -57,7 +57,10 @@ pub fn decide(
 pub fn undeclared(inventory: &Inventory, mac: &str) -> Decision {
     let system = &inventory.system;
     let words = [&system.manufacturer, &system.product, &system.serial];
-    let words: Vec<&str> = words.into_iter().filter_map(|word| word.as_deref()).collect();
+    let words: Vec<&str> = words
+        .into_iter()
+        .filter_map(|word| word.as_deref())
+        .collect();
     let hardware = match words.is_empty() {
         true => String::new(),
         false => format!(" ({})", words.join(" ")),
@@ -82,6 +85,9 @@ fn present(context: &Context, cluster: &Cluster, machine: &Machine) -> Result<()
     };
     match images::is_present(&context.options.images, file) {
         true => Ok(()),
-        false => Err(format!("the image store lacks {file}, which {} needs", machine.name)),
+        false => Err(format!(
+            "the image store lacks {file}, which {} needs",
+            machine.name
+        )),
     }
 }

@@ -12,7 +12,9 @@ use super::views;
 use crate::serve::Context;
 
 /// Sends every machine once, then each one that changes.
-pub async fn stream(State(context): State<Context>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+pub async fn stream(
+    State(context): State<Context>,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     // Subscribed before the first look, so that no change is lost between the two.
     let changes = BroadcastStream::new(context.fleet.subscribe());
     let first = stream::iter(everything(&context));
@@ -38,6 +40,7 @@ fn everything(context: &Context) -> Vec<Event> {
     let status = Event::default().event("status");
     let status = status.json_data(views::status(context)).ok();
     let machines = views::rows(context).into_iter();
-    let machines = machines.filter_map(|view| Event::default().event("machine").json_data(view).ok());
+    let machines =
+        machines.filter_map(|view| Event::default().event("machine").json_data(view).ok());
     status.into_iter().chain(machines).collect()
 }

@@ -86,7 +86,10 @@ async fn count(State(context): State<Context>, request: Request, next: Next) -> 
 /// remember the same one from earlier.
 pub fn machine_at(snapshot: &Snapshot, peer: IpAddr) -> Option<String> {
     let IpAddr::V4(peer) = peer else { return None };
-    let mut declared = snapshot.cluster.iter().flat_map(|cluster| &cluster.machines);
+    let mut declared = snapshot
+        .cluster
+        .iter()
+        .flat_map(|cluster| &cluster.machines);
     if let Some(machine) = declared.find(|machine| machine.address == Some(peer)) {
         return Some(machine.name.clone());
     }

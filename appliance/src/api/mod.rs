@@ -54,7 +54,10 @@ pub fn router(context: Context) -> Router {
         .route("/api/v1/machines/{name}", get(operator::machine))
         .route("/api/v1/machines/{name}/plan", get(operator::plan))
         .route("/api/v1/machines/{name}/grants", post(operator::grant))
-        .route("/api/v1/machines/{name}/reinstall", post(operator::reinstall))
+        .route(
+            "/api/v1/machines/{name}/reinstall",
+            post(operator::reinstall),
+        )
         .route("/api/v1/events", get(events::stream))
         .route("/api/v1/export", get(operator::export))
         .route("/api/v1/appliance/reboot", post(operator::reboot))
@@ -71,8 +74,17 @@ async fn harden(request: Request, next: Next) -> Response {
     let headers = response.headers_mut();
     let policy = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
                   img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(policy),
+    );
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    );
     response
 }

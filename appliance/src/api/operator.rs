@@ -98,7 +98,10 @@ pub async fn reboot(_: Operator, State(context): State<Context>) -> Result<Statu
 }
 
 /// `POST /api/v1/appliance/poweroff`
-pub async fn power_off(_: Operator, State(context): State<Context>) -> Result<StatusCode, ApiError> {
+pub async fn power_off(
+    _: Operator,
+    State(context): State<Context>,
+) -> Result<StatusCode, ApiError> {
     end(&context, Ending::PowerOff)
 }
 
@@ -143,7 +146,14 @@ impl Known {
 
     fn decide(&self, context: &Context, state: &MachineState) -> Decision {
         let version = env!("CARGO_PKG_VERSION");
-        decide(context, &self.cluster, &self.machine, state, &self.inventory, version)
+        decide(
+            context,
+            &self.cluster,
+            &self.machine,
+            state,
+            &self.inventory,
+            version,
+        )
     }
 }
 
@@ -156,7 +166,10 @@ fn disk_to_grant(context: &Context, name: &str, disk: Option<String>) -> Result<
     if let Some(disk) = disk {
         return match disks.contains(&disk) {
             true => Ok(disk),
-            false => conflict(format!("{name} has no disk {disk}; it has {}", disks.join(", "))),
+            false => conflict(format!(
+                "{name} has no disk {disk}; it has {}",
+                disks.join(", ")
+            )),
         };
     }
     let helps = |disk: &&String| {
@@ -166,12 +179,21 @@ fn disk_to_grant(context: &Context, name: &str, disk: Option<String>) -> Result<
             time: 0,
         });
         let decision = known.decide(context, &state);
-        matches!(decision, Decision::Install { spends_grant: true, .. })
+        matches!(
+            decision,
+            Decision::Install {
+                spends_grant: true,
+                ..
+            }
+        )
     };
     let waiting: Vec<&String> = disks.iter().filter(helps).collect();
     match waiting.as_slice() {
         [disk] => Ok(String::clone(disk)),
-        [] => conflict(format!("no disk of {name} waits for a grant; it has {}", disks.join(", "))),
+        [] => conflict(format!(
+            "no disk of {name} waits for a grant; it has {}",
+            disks.join(", ")
+        )),
         _ => {
             let names: Vec<&str> = waiting.iter().map(|disk| disk.as_str()).collect();
             conflict(format!("say which disk of {name}: {}", names.join(", ")))
@@ -182,7 +204,9 @@ fn disk_to_grant(context: &Context, name: &str, disk: Option<String>) -> Result<
 fn exported(contents: &Contents) -> Value {
     let value = |bytes: &Vec<u8>| serde_json::from_slice(bytes).unwrap_or(Value::Null);
     let table = |rows: &std::collections::BTreeMap<String, Vec<u8>>| -> Value {
-        rows.iter().map(|(key, bytes)| (key.clone(), value(bytes))).collect()
+        rows.iter()
+            .map(|(key, bytes)| (key.clone(), value(bytes)))
+            .collect()
     };
     let timelines: Value = contents
         .timelines

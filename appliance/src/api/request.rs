@@ -44,7 +44,10 @@ impl FromRequestParts<Context> for Operator {
             .and_then(|value| value.strip_prefix("Bearer "));
         match token {
             Some(token) if same_secret(token.trim(), &context.admin_token) => Ok(Self),
-            Some(_) => Err(ApiError::new(StatusCode::FORBIDDEN, "this token is not the operator's")),
+            Some(_) => Err(ApiError::new(
+                StatusCode::FORBIDDEN,
+                "this token is not the operator's",
+            )),
             None => Err(ApiError::new(
                 StatusCode::UNAUTHORIZED,
                 "this needs the operator's token: Authorization: Bearer TOKEN; the appliance's \

@@ -29,7 +29,10 @@ fn foreign() -> Content {
 async fn boot(appliance: &Appliance, script: &str) -> String {
     let (status, script) = appliance.get(script).await;
     assert_eq!(status, StatusCode::OK, "{script}");
-    let argument = script.split("hardway.token=").nth(1).expect("a script with a token");
+    let argument = script
+        .split("hardway.token=")
+        .nth(1)
+        .expect("a script with a token");
     argument.split_whitespace().next().unwrap().to_owned()
 }
 
@@ -44,7 +47,12 @@ async fn hello(appliance: &Appliance, token: &str, inventory: Inventory) -> (Sta
     appliance.post("/agent/v1/hello", None, &hello).await
 }
 
-async fn report(appliance: &Appliance, token: &str, sequence: u64, event: AgentEvent) -> StatusCode {
+async fn report(
+    appliance: &Appliance,
+    token: &str,
+    sequence: u64,
+    event: AgentEvent,
+) -> StatusCode {
     let token = token.to_owned();
     let report = Report {
         token,
@@ -83,7 +91,10 @@ async fn a_blank_machine_goes_all_the_way() {
     let (plan, key) = execute(&text);
     assert_eq!((plan.machine.as_str(), plan.generation), ("node1", 1));
     let names: Vec<&str> = plan.steps.iter().map(Step::name).collect();
-    assert_eq!(names.first().zip(names.last()), Some((&"claim-disk", &"hand-over")));
+    assert_eq!(
+        names.first().zip(names.last()),
+        Some((&"claim-disk", &"hand-over"))
+    );
 
     let receipt = plan.steps.iter().find_map(|step| match step {
         Step::CommitDisk { receipt } => Some(receipt.clone()),
@@ -93,11 +104,20 @@ async fn a_blank_machine_goes_all_the_way() {
     let started = AgentEvent::StepStarted {
         step: "claim-disk".into(),
     };
-    assert_eq!(report(&appliance, &token, 1, started).await, StatusCode::NO_CONTENT);
+    assert_eq!(
+        report(&appliance, &token, 1, started).await,
+        StatusCode::NO_CONTENT
+    );
     assert_eq!(row(&appliance, "node1").await.installs_begun, 1);
     let installed = AgentEvent::Installed { receipt };
-    assert_eq!(report(&appliance, &token, 2, installed.clone()).await, StatusCode::NO_CONTENT);
-    assert_eq!(report(&appliance, &token, 2, installed).await, StatusCode::NO_CONTENT);
+    assert_eq!(
+        report(&appliance, &token, 2, installed.clone()).await,
+        StatusCode::NO_CONTENT
+    );
+    assert_eq!(
+        report(&appliance, &token, 2, installed).await,
+        StatusCode::NO_CONTENT
+    );
     assert_eq!(row(&appliance, "node1").await.phase, Phase::Installed);
 
     let mut running = Running {
@@ -112,7 +132,10 @@ async fn a_blank_machine_goes_all_the_way() {
     let (status, _) = appliance.post("/agent/v1/running", None, &running).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
     let machine = row(&appliance, "node1").await;
-    assert_eq!((machine.phase, machine.installed_generation), (Phase::Running, Some(1)));
+    assert_eq!(
+        (machine.phase, machine.installed_generation),
+        (Phase::Running, Some(1))
+    );
 
     let (_, status) = appliance.get("/api/v1/status").await;
     let status: Status = parse(&status);
@@ -122,7 +145,10 @@ async fn a_blank_machine_goes_all_the_way() {
 
     // Installed, and from the network again: to its disk.
     let (_, script) = appliance.get(SCRIPT).await;
-    assert!(script.contains("sanboot") && !script.contains("hardway.token"), "{script}");
+    assert!(
+        script.contains("sanboot") && !script.contains("hardway.token"),
+        "{script}"
+    );
 }
 
 #[tokio::test]
@@ -150,7 +176,10 @@ async fn the_configuration_is_served_once() {
 
     let (status, text) = appliance.post("/agent/v1/config", None, &request).await;
     assert_eq!(status, StatusCode::FORBIDDEN);
-    assert!(parse::<ErrorBody>(&text).error.contains("already"), "{text}");
+    assert!(
+        parse::<ErrorBody>(&text).error.contains("already"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -163,7 +192,10 @@ async fn a_token_that_is_not_live_is_refused() {
         let (status, text) = hello(&appliance, token, inventory(MAC, Content::Blank)).await;
         assert_eq!(status, StatusCode::FORBIDDEN, "{text}");
         let log = AgentEvent::Log { lines: Vec::new() };
-        assert_eq!(report(&appliance, token, 1, log).await, StatusCode::FORBIDDEN);
+        assert_eq!(
+            report(&appliance, token, 1, log).await,
+            StatusCode::FORBIDDEN
+        );
     }
     let (status, _) = hello(&appliance, &second, inventory(MAC, Content::Blank)).await;
     assert_eq!(status, StatusCode::OK);
@@ -177,12 +209,21 @@ async fn a_full_disk_waits_for_a_grant() {
     let Orders::Hold { reason, .. } = parse(&text) else {
         panic!("not held: {text}");
     };
-    assert!(reason.contains("/dev/vda") && reason.contains("hardway grant wipe node1"), "{reason}");
+    assert!(
+        reason.contains("/dev/vda") && reason.contains("hardway grant wipe node1"),
+        "{reason}"
+    );
 
     let grants = "/api/v1/machines/node1/grants";
     let request = GrantRequest::default();
-    assert_eq!(appliance.post(grants, None, &request).await.0, StatusCode::UNAUTHORIZED);
-    assert_eq!(appliance.post(grants, Some("guessed"), &request).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(
+        appliance.post(grants, None, &request).await.0,
+        StatusCode::UNAUTHORIZED
+    );
+    assert_eq!(
+        appliance.post(grants, Some("guessed"), &request).await.0,
+        StatusCode::FORBIDDEN
+    );
     let other = GrantRequest {
         disk: Some("another".into()),
     };
@@ -193,7 +234,16 @@ async fn a_full_disk_waits_for_a_grant() {
     assert!(text.contains("disk-1"), "{text}");
 
     let (_, text) = appliance.get("/api/v1/machines/node1/plan").await;
-    assert!(matches!(parse(&text), Decision::Install { spends_grant: true, .. }), "{text}");
+    assert!(
+        matches!(
+            parse(&text),
+            Decision::Install {
+                spends_grant: true,
+                ..
+            }
+        ),
+        "{text}"
+    );
     let (_, text) = hello(&appliance, &token, inventory(MAC, foreign())).await;
     execute(&text);
 }
@@ -208,21 +258,31 @@ async fn an_undeclared_machine_is_held_and_taken_over_when_it_is_declared() {
     let Orders::Hold { reason, .. } = parse(&text) else {
         panic!("not held: {text}");
     };
-    assert!(reason.contains("machines:") && reason.contains(mac), "{reason}");
+    assert!(
+        reason.contains("machines:") && reason.contains(mac),
+        "{reason}"
+    );
     assert!(!row(&appliance, "52-54-00-00-00-99").await.declared);
 
     let path = &appliance.context.options.config;
     let cluster = std::fs::read_to_string(path).unwrap();
-    let entry = format!("machines:\n  - {{name: node9, match: {{mac: \"{mac}\"}}, profile: etcd}}\n");
+    let entry = format!(
+        "machines:\n  - {{name: node9, match: {{mac: \"{mac}\"}}, profile: etcd, address: 10.77.0.19}}\n"
+    );
     std::fs::write(path, cluster.replace("machines:\n", &entry)).unwrap();
-    crate::configuration::load_into(&appliance.context.fleet, path).await.unwrap();
+    crate::configuration::load_into(&appliance.context.fleet, path)
+        .await
+        .unwrap();
 
     let (_, text) = hello(&appliance, &token, inventory(mac, Content::Blank)).await;
     assert_eq!(execute(&text).0.machine, "node9");
     let (status, _) = appliance.get("/api/v1/machines/52-54-00-00-00-99").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     let (_, text) = appliance.get("/api/v1/machines/node9").await;
-    assert!(parse::<MachineDetail>(&text).timeline.len() > 1, "the story goes on: {text}");
+    assert!(
+        parse::<MachineDetail>(&text).timeline.len() > 1,
+        "the story goes on: {text}"
+    );
 }
 
 #[tokio::test]
@@ -230,9 +290,11 @@ async fn another_machines_token_is_not_taken() {
     let appliance = Appliance::start().await;
     let path = &appliance.context.options.config;
     let cluster = std::fs::read_to_string(path).unwrap();
-    let entry = "machines:\n  - {name: node2, match: {mac: \"52:54:00:00:00:02\"}, profile: etcd}\n";
+    let entry = "machines:\n  - {name: node2, match: {mac: \"52:54:00:00:00:02\"}, profile: etcd, address: 10.77.0.12}\n";
     std::fs::write(path, cluster.replace("machines:\n", entry)).unwrap();
-    crate::configuration::load_into(&appliance.context.fleet, path).await.unwrap();
+    crate::configuration::load_into(&appliance.context.fleet, path)
+        .await
+        .unwrap();
 
     let token = boot(&appliance, SCRIPT).await;
     let stranger = inventory("52:54:00:00:00:02", Content::Blank);
@@ -246,13 +308,20 @@ async fn mistakes_of_the_configuration_are_refusals() {
     let appliance = Appliance::start().await;
     let token = boot(&appliance, SCRIPT).await;
     let part = appliance.folder.path().join("base.bu");
-    std::fs::write(&part, "variant: fcos\nversion: 1.5.0\npasswd: {{ machine.nmae }}\n").unwrap();
+    std::fs::write(
+        &part,
+        "variant: fcos\nversion: 1.5.0\npasswd: {{ machine.nmae }}\n",
+    )
+    .unwrap();
     let (_, text) = hello(&appliance, &token, inventory(MAC, Content::Blank)).await;
     assert!(text.contains("base.bu:3"), "{text}");
 
     std::fs::remove_file(&part).unwrap();
     let (_, text) = hello(&appliance, &token, inventory(MAC, Content::Blank)).await;
-    assert!(text.contains("\"hold\"") && text.contains("base.bu"), "{text}");
+    assert!(
+        text.contains("\"hold\"") && text.contains("base.bu"),
+        "{text}"
+    );
 
     let image = appliance.folder.path().join("images/node.img.zst");
     std::fs::remove_file(image).unwrap();
@@ -261,7 +330,13 @@ async fn mistakes_of_the_configuration_are_refusals() {
     let (_, text) = appliance.get("/api/v1/machines/node1").await;
     let detail: MachineDetail = parse(&text);
     assert!(matches!(detail.machine.phase, Phase::Held { .. }));
-    assert!(detail.timeline.iter().any(|line| line.text.contains("node.img.zst")), "{text}");
+    assert!(
+        detail
+            .timeline
+            .iter()
+            .any(|line| line.text.contains("node.img.zst")),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -274,9 +349,15 @@ async fn a_broken_cluster_file_serves_nobody_and_says_why() {
     let (_, text) = appliance.get("/api/v1/status").await;
     let status: Status = parse(&text);
     assert_eq!(status.cluster, None);
-    assert!(status.problems.concat().contains("cluster.yaml:2:1"), "{text}");
+    assert!(
+        status.problems.concat().contains("cluster.yaml:2:1"),
+        "{text}"
+    );
     let (_, page) = appliance.get("/").await;
-    assert!(page.contains("cluster.yaml:2:1") && page.contains("nobody is served"), "{page}");
+    assert!(
+        page.contains("cluster.yaml:2:1") && page.contains("nobody is served"),
+        "{page}"
+    );
 }
 
 #[tokio::test]
@@ -284,39 +365,71 @@ async fn a_file_that_breaks_later_does_not_replace_a_good_one() {
     let appliance = Appliance::start().await;
     let path = &appliance.context.options.config;
     std::fs::write(path, "version: 1\n").unwrap();
-    crate::configuration::load_into(&appliance.context.fleet, path).await.unwrap();
+    crate::configuration::load_into(&appliance.context.fleet, path)
+        .await
+        .unwrap();
     let (_, text) = appliance.get("/api/v1/status").await;
     let status: Status = parse(&text);
     assert_eq!(status.cluster.as_deref(), Some("lab"));
     assert!(!status.problems.is_empty());
     boot(&appliance, SCRIPT).await;
     let (_, page) = appliance.get("/").await;
-    assert!(page.contains("the last right one is still served"), "{page}");
+    assert!(
+        page.contains("the last right one is still served"),
+        "{page}"
+    );
 }
 
 #[tokio::test]
 async fn reinstalling_needs_the_token_and_a_declared_machine() {
     let appliance = Appliance::start().await;
     let path = "/api/v1/machines/node1/reinstall";
-    assert_eq!(appliance.post(path, None, &Value::Null).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        appliance.post(path, None, &Value::Null).await.0,
+        StatusCode::UNAUTHORIZED
+    );
     assert_eq!(row(&appliance, "node1").await.generation, 1);
-    assert_eq!(appliance.post(path, Some(TOKEN), &Value::Null).await.0, StatusCode::ACCEPTED);
-    let (status, _) =
-        appliance.post("/api/v1/machines/nobody/reinstall", Some(TOKEN), &Value::Null).await;
+    assert_eq!(
+        appliance.post(path, Some(TOKEN), &Value::Null).await.0,
+        StatusCode::ACCEPTED
+    );
+    let (status, _) = appliance
+        .post(
+            "/api/v1/machines/nobody/reinstall",
+            Some(TOKEN),
+            &Value::Null,
+        )
+        .await;
     assert_eq!(status, StatusCode::NOT_FOUND);
-    let (status, _) =
-        appliance.post("/api/v1/appliance/reboot", Some(TOKEN), &Value::Null).await;
-    assert_eq!(status, StatusCode::CONFLICT, "a daemon does not restart its machine");
+    let (status, _) = appliance
+        .post("/api/v1/appliance/reboot", Some(TOKEN), &Value::Null)
+        .await;
+    assert_eq!(
+        status,
+        StatusCode::CONFLICT,
+        "a daemon does not restart its machine"
+    );
 }
 
 #[tokio::test]
 async fn files_come_with_ranges_and_nothing_outside_is_served() {
     let appliance = Appliance::start().await;
-    assert_eq!(appliance.get("/boot/vmlinuz").await, (StatusCode::OK, "a kernel".into()));
+    assert_eq!(
+        appliance.get("/boot/vmlinuz").await,
+        (StatusCode::OK, "a kernel".into())
+    );
     let request = axum::http::Request::get("/boot/vmlinuz").header("range", "bytes=2-7");
     let request = request.body(axum::body::Body::empty()).unwrap();
-    assert_eq!(appliance.ask(request).await, (StatusCode::PARTIAL_CONTENT, "kernel".into()));
-    for path in ["/boot/none", "/boot/../../cluster.yaml", "/images/..%2fcluster.yaml", "/nothing"] {
+    assert_eq!(
+        appliance.ask(request).await,
+        (StatusCode::PARTIAL_CONTENT, "kernel".into())
+    );
+    for path in [
+        "/boot/none",
+        "/boot/../../cluster.yaml",
+        "/images/..%2fcluster.yaml",
+        "/nothing",
+    ] {
         let (status, text) = appliance.get(path).await;
         assert_eq!(status, StatusCode::NOT_FOUND, "{path}: {text}");
         assert!(!parse::<ErrorBody>(&text).error.is_empty());
@@ -326,10 +439,17 @@ async fn files_come_with_ranges_and_nothing_outside_is_served() {
 #[tokio::test]
 async fn bodies_are_judged_and_limited() {
     let appliance = Appliance::start().await;
-    let (status, text) = appliance.post("/agent/v1/hello", None, &json!({"token": 1})).await;
+    let (status, text) = appliance
+        .post("/agent/v1/hello", None, &json!({"token": 1}))
+        .await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
-    assert!(parse::<ErrorBody>(&text).error.contains("token"), "{text}");
-    let (status, _) = appliance.post("/agent/v1/report", None, &"x".repeat(2 << 20)).await;
+    assert!(
+        parse::<ErrorBody>(&text).error.contains("column 10"),
+        "{text}"
+    );
+    let (status, _) = appliance
+        .post("/agent/v1/report", None, &"x".repeat(2 << 20))
+        .await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
 }
 
@@ -337,12 +457,18 @@ async fn bodies_are_judged_and_limited() {
 async fn the_export_needs_the_token() {
     let appliance = Appliance::start().await;
     boot(&appliance, SCRIPT).await;
-    assert_eq!(appliance.get("/api/v1/export").await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        appliance.get("/api/v1/export").await.0,
+        StatusCode::UNAUTHORIZED
+    );
     let request = axum::http::Request::get("/api/v1/export")
         .header("authorization", format!("Bearer {TOKEN}"))
         .body(axum::body::Body::empty());
     let (status, text) = appliance.ask(request.unwrap()).await;
     assert_eq!(status, StatusCode::OK);
     let export: Value = parse(&text);
-    assert_eq!(export["machines"]["node1"]["phase"]["phase"], "booting", "{text}");
+    assert_eq!(
+        export["machines"]["node1"]["phase"]["phase"], "booting",
+        "{text}"
+    );
 }

@@ -24,14 +24,19 @@ pub struct StatusWithWarnings {
 /// The appliance now.
 pub fn status(context: &Context) -> StatusWithWarnings {
     let snapshot = context.fleet.snapshot();
-    let declared = snapshot.cluster.iter().flat_map(|cluster| &cluster.machines);
+    let declared = snapshot
+        .cluster
+        .iter()
+        .flat_map(|cluster| &cluster.machines);
     let rows: Vec<MachineView> = declared
         .filter_map(|machine| view(context, &snapshot, &machine.name))
         .collect();
     let runs = |row: &&MachineView| row.phase == Phase::Running;
     let expected = |row: &MachineView| {
         let checks = snapshot.cluster.iter().flat_map(|cluster| &cluster.checks);
-        checks.filter(|check| Some(&check.profile) == row.profile.as_ref()).count()
+        checks
+            .filter(|check| Some(&check.profile) == row.profile.as_ref())
+            .count()
     };
     let ready = |row: &&MachineView| {
         row.checks.len() == expected(row) && row.checks.iter().all(|check| check.ok)
@@ -39,7 +44,10 @@ pub fn status(context: &Context) -> StatusWithWarnings {
     StatusWithWarnings {
         status: Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            cluster: snapshot.cluster.as_ref().map(|cluster| cluster.name.clone()),
+            cluster: snapshot
+                .cluster
+                .as_ref()
+                .map(|cluster| cluster.name.clone()),
             problems: snapshot.problems.clone(),
             addresses: addresses(),
             uptime: context.started.elapsed().as_secs(),
@@ -56,7 +64,10 @@ pub fn status(context: &Context) -> StatusWithWarnings {
 /// Every machine: the declared ones in the file's order, then the others by name.
 pub fn rows(context: &Context) -> Vec<MachineView> {
     let snapshot = context.fleet.snapshot();
-    let declared = snapshot.cluster.iter().flat_map(|cluster| &cluster.machines);
+    let declared = snapshot
+        .cluster
+        .iter()
+        .flat_map(|cluster| &cluster.machines);
     let declared = declared.map(|machine| machine.name.as_str());
     let others = snapshot.machines.keys().map(String::as_str);
     let others = others.filter(|name| snapshot.declared(name).is_none());
@@ -74,7 +85,9 @@ pub fn view(context: &Context, snapshot: &Snapshot, name: &str) -> Option<Machin
         name: name.to_owned(),
         declared: machine.is_some(),
         profile: machine.map(|machine| machine.profile.clone()),
-        address: machine.and_then(|machine| machine.address).or(state.address),
+        address: machine
+            .and_then(|machine| machine.address)
+            .or(state.address),
         macs: macs(machine, state),
         phase: state.phase.clone(),
         generation: state.generation,
@@ -100,8 +113,13 @@ pub async fn detail(context: &Context, name: &str) -> Result<MachineDetail, ApiE
     })
 }
 
-fn macs(machine: Option<&Machine>, state: &MachineState) -> Vec<hardway_model::identity::MacAddress> {
-    let declared = machine.into_iter().flat_map(|machine| &machine.matches.macs);
+fn macs(
+    machine: Option<&Machine>,
+    state: &MachineState,
+) -> Vec<hardway_model::identity::MacAddress> {
+    let declared = machine
+        .into_iter()
+        .flat_map(|machine| &machine.matches.macs);
     let mut macs = Vec::new();
     for mac in declared.chain(&state.identity.macs) {
         if !macs.contains(mac) {
@@ -117,7 +135,12 @@ pub fn addresses() -> Vec<Ipv4Addr> {
         return Vec::new();
     };
     interfaces
-        .filter_map(|interface| interface.address?.as_sockaddr_in().map(|address| address.ip()))
+        .filter_map(|interface| {
+            interface
+                .address?
+                .as_sockaddr_in()
+                .map(|address| address.ip())
+        })
         .filter(|address| !address.is_loopback())
         .collect()
 }

@@ -17,7 +17,12 @@ const ANSWER: u64 = 1 << 30;
 #[derive(Debug, Clone, clap::Args)]
 pub struct Appliance {
     /// The appliance's address
-    #[arg(long, env = "HARDWAY_URL", default_value = "http://127.0.0.1", global = true)]
+    #[arg(
+        long,
+        env = "HARDWAY_URL",
+        default_value = "http://127.0.0.1",
+        global = true
+    )]
     url: String,
     /// The operator's token, needed for writes; the appliance's console shows it
     #[arg(long, env = "HARDWAY_TOKEN", hide_env_values = true, global = true)]

@@ -47,7 +47,10 @@ pub struct Compose {
 pub fn run(arguments: &Compose) -> anyhow::Result<()> {
     let cluster = read(&arguments.config)?;
     let images = find_images(&cluster, &arguments.images_dir, !arguments.no_verify_images)?;
-    let folder = arguments.output.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = arguments
+        .output
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
     let scratch = Scratch::new(folder.unwrap_or(Path::new(".")))?;
     stage_configuration(arguments, &cluster, &scratch.join("config"))?;
     check_machines(&cluster, &scratch.join("config/cluster.yaml"))?;
@@ -91,7 +94,11 @@ fn check_machines(cluster: &Cluster, staged: &Path) -> anyhow::Result<()> {
             problems.push(problem);
         }
     }
-    if problems.is_empty() { Ok(()) } else { bail!("{}", problems.join("\n")) }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        bail!("{}", problems.join("\n"))
+    }
 }
 
 /// An OS image, under the name that the cluster's file has for it.
@@ -104,10 +111,16 @@ fn find_images(cluster: &Cluster, folder: &Path, verify: bool) -> anyhow::Result
     let mut found: Vec<FoundImage> = Vec::new();
     let mut problems = Vec::new();
     for image in &cluster.images {
-        let ImageSource::File(file) = &image.source else { continue };
+        let ImageSource::File(file) = &image.source else {
+            continue;
+        };
         // Symbolic links are followed: the file itself has to be on the disk.
         let Ok(path) = fs::canonicalize(folder.join(file)) else {
-            problems.push(format!("image {}: there is no {file} in {}", image.name, folder.display()));
+            problems.push(format!(
+                "image {}: there is no {file} in {}",
+                image.name,
+                folder.display()
+            ));
             continue;
         };
         if verify {
@@ -117,7 +130,10 @@ fn find_images(cluster: &Cluster, folder: &Path, verify: bool) -> anyhow::Result
             }
         }
         if !found.iter().any(|known| known.name == *file) {
-            found.push(FoundImage { name: file.clone(), path });
+            found.push(FoundImage {
+                name: file.clone(),
+                path,
+            });
         }
     }
     if !problems.is_empty() {
@@ -132,8 +148,13 @@ fn stage_configuration(arguments: &Compose, cluster: &Cluster, stage: &Path) -> 
     let beside = arguments.config.parent().unwrap_or(Path::new(""));
     copy(&arguments.config, &stage.join("cluster.yaml"))?;
     for part in cluster.profiles.iter().flat_map(|profile| &profile.config) {
-        let is_plain = Path::new(part).components().all(|component| matches!(component, Component::Normal(_) | Component::CurDir));
-        ensure!(is_plain, "config part {part} is not inside the folder of cluster.yaml");
+        let is_plain = Path::new(part)
+            .components()
+            .all(|component| matches!(component, Component::Normal(_) | Component::CurDir));
+        ensure!(
+            is_plain,
+            "config part {part} is not inside the folder of cluster.yaml"
+        );
         copy(&beside.join(part), &stage.join(part))?;
     }
     let local = beside.join(LOCAL_FILES);
@@ -161,9 +182,15 @@ fn stage_images(images: &[FoundImage], stage: &Path) -> anyhow::Result<()> {
 fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(to).with_context(|| format!("making {}", to.display()))?;
     for entry in fs::read_dir(from).with_context(|| format!("listing {}", from.display()))? {
-        let path = entry.with_context(|| format!("listing {}", from.display()))?.path();
+        let path = entry
+            .with_context(|| format!("listing {}", from.display()))?
+            .path();
         let target = to.join(path.file_name().unwrap_or_default());
-        if path.is_dir() { copy_folder(&path, &target)? } else { copy(&path, &target)? }
+        if path.is_dir() {
+            copy_folder(&path, &target)?
+        } else {
+            copy(&path, &target)?
+        }
     }
     Ok(())
 }

@@ -61,7 +61,9 @@ pub fn appliance(command: &ApplianceCommand) -> anyhow::Result<()> {
 /// `hardway machine …`
 pub fn machine(command: &MachineCommand) -> anyhow::Result<()> {
     match command {
-        MachineCommand::List(appliance) if appliance.json => print_json(appliance, "/api/v1/machines"),
+        MachineCommand::List(appliance) if appliance.json => {
+            print_json(appliance, "/api/v1/machines")
+        }
         MachineCommand::List(appliance) => {
             let machines: Vec<MachineView> = appliance.get("/api/v1/machines")?;
             print_table(&table(machines));
@@ -86,7 +88,10 @@ pub fn plan(machine: &MachineName) -> anyhow::Result<()> {
     let decision: Decision = machine.appliance.get(&machine.path("/plan"))?;
     match decision {
         Decision::Install { plan, spends_grant } => {
-            println!("{} would be installed as generation {}:", plan.machine, plan.generation);
+            println!(
+                "{} would be installed as generation {}:",
+                plan.machine, plan.generation
+            );
             print_steps(&plan.steps);
             if spends_grant {
                 println!("This would spend the machine's grant.");
@@ -100,7 +105,10 @@ pub fn plan(machine: &MachineName) -> anyhow::Result<()> {
             print_steps(&plan.steps);
         }
         Decision::Refuse { refusal } => {
-            println!("Nothing would be written: {}\n{}", refusal.cause, refusal.remedy);
+            println!(
+                "Nothing would be written: {}\n{}",
+                refusal.cause, refusal.remedy
+            );
         }
     }
     Ok(())
@@ -112,14 +120,22 @@ pub fn grant(command: &GrantCommand) -> anyhow::Result<()> {
     let request = GrantRequest { disk: disk.clone() };
     let answer = machine.appliance.post(&machine.path("/grants"), &request)?;
     let grant: Grant = serde_json::from_str(&answer)?;
-    println!("disk {} of {} may be written once", grant.disk, machine.name);
+    println!(
+        "disk {} of {} may be written once",
+        grant.disk, machine.name
+    );
     Ok(())
 }
 
 /// `hardway reinstall NAME`
 pub fn reinstall(machine: &MachineName) -> anyhow::Result<()> {
-    machine.appliance.post(&machine.path("/reinstall"), &Value::Null)?;
-    println!("{} is to be installed again at its next network boot", machine.name);
+    machine
+        .appliance
+        .post(&machine.path("/reinstall"), &Value::Null)?;
+    println!(
+        "{} is to be installed again at its next network boot",
+        machine.name
+    );
     Ok(())
 }
 
@@ -154,7 +170,16 @@ fn print_json(appliance: &Appliance, path: &str) -> anyhow::Result<()> {
 }
 
 fn table(machines: Vec<MachineView>) -> Vec<Vec<String>> {
-    let heading = ["NAME", "PROFILE", "STATE", "PROGRESS", "GENERATION", "ADDRESS", "CHECKS", "LAST SEEN"];
+    let heading = [
+        "NAME",
+        "PROFILE",
+        "STATE",
+        "PROGRESS",
+        "GENERATION",
+        "ADDRESS",
+        "CHECKS",
+        "LAST SEEN",
+    ];
     let mut lines = vec![heading.map(str::to_owned).to_vec()];
     for machine in machines {
         let row = Row::new(machine, clock::now());
@@ -167,7 +192,14 @@ fn table(machines: Vec<MachineView>) -> Vec<Vec<String>> {
         let progress = format!("{} {bytes}", row.step).trim().to_owned();
         let state = row.phase.to_owned();
         lines.push(vec![
-            row.name, row.profile, state, progress, row.generation, row.address, checks, row.last_seen,
+            row.name,
+            row.profile,
+            state,
+            progress,
+            row.generation,
+            row.address,
+            checks,
+            row.last_seen,
         ]);
     }
     lines
@@ -191,7 +223,9 @@ fn aligned(lines: &[Vec<String>]) -> Vec<String> {
         .iter()
         .map(|line| {
             let cells = line.iter().zip(&widths);
-            let cells: Vec<String> = cells.map(|(cell, width)| format!("{cell:width$}")).collect();
+            let cells: Vec<String> = cells
+                .map(|(cell, width)| format!("{cell:width$}"))
+                .collect();
             cells.join("  ").trim_end().to_owned()
         })
         .collect()
@@ -200,7 +234,10 @@ fn aligned(lines: &[Vec<String>]) -> Vec<String> {
 fn show(detail: MachineDetail) {
     let mut lines = vec![
         vec!["State".into(), detail.machine.phase.name().to_owned()],
-        vec!["Profile".into(), detail.machine.profile.clone().unwrap_or_default()],
+        vec![
+            "Profile".into(),
+            detail.machine.profile.clone().unwrap_or_default(),
+        ],
     ];
     let facts = rows::facts(&detail).into_iter();
     lines.extend(facts.map(|(name, value)| vec![name.to_owned(), value]));
@@ -209,7 +246,11 @@ fn show(detail: MachineDetail) {
     if let Some(hold) = Hold::of(&detail.machine.phase) {
         println!("\n{}: {}\n{}", hold.title, hold.cause, hold.remedy);
     }
-    let disks = detail.inventory.iter().flat_map(|found| &found.disks).map(Disk::new);
+    let disks = detail
+        .inventory
+        .iter()
+        .flat_map(|found| &found.disks)
+        .map(Disk::new);
     let disks: Vec<Vec<String>> = disks
         .map(|disk| vec![disk.path, disk.size, disk.id, disk.kind, disk.content])
         .collect();

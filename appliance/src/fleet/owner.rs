@@ -89,7 +89,11 @@ impl Owner {
             Command::Adopt { from, to, done } => {
                 let _ = done.send(self.adopt(&from, &to));
             }
-            Command::Configure { cluster, problems } => {
+            Command::Configure {
+                cluster,
+                problems,
+                done,
+            } => {
                 if let Some(cluster) = cluster {
                     for machine in &cluster.machines {
                         let machines = &mut self.snapshot.machines;
@@ -99,6 +103,7 @@ impl Owner {
                 }
                 self.snapshot.problems = problems;
                 self.publish("");
+                let _ = done.send(None);
             }
             Command::Timeline { name, answer } => {
                 let lines = self.timelines.get(&name).map(|timeline| &timeline.lines);
@@ -106,7 +111,8 @@ impl Owner {
                 let _ = answer.send(lines.map(|(_, entry)| entry.clone()).collect());
             }
             Command::StoreLease { lease, done } => {
-                let write = json(&*lease).map(|value| Write::Lease(lease.address.to_string(), value));
+                let write =
+                    json(&*lease).map(|value| Write::Lease(lease.address.to_string(), value));
                 self.leases.insert(lease.address, *lease);
                 let _ = done.send(write.map(|write| self.journal.commit(vec![write])));
             }
@@ -195,7 +201,12 @@ impl Owner {
             let machine = cluster.as_ref().and_then(|cluster| cluster.machine(name));
             machine.is_some()
         };
-        let strangers = || self.snapshot.machines.iter().filter(|(name, _)| !declared(name));
+        let strangers = || {
+            self.snapshot
+                .machines
+                .iter()
+                .filter(|(name, _)| !declared(name))
+        };
         if strangers().count() < UNDECLARED {
             return;
         }

@@ -31,7 +31,10 @@ async fn states_and_timelines_survive_a_restart() {
     std::fs::copy(appliance.folder.path().join("journal.redb"), &copy).unwrap();
     let restarted = Fleet::start(Journal::open(&copy).unwrap()).unwrap();
     let after = restarted.snapshot().machines["node1"].clone();
-    assert_eq!((after.generation, &after.token), (before.generation, &before.token));
+    assert_eq!(
+        (after.generation, &after.token),
+        (before.generation, &before.token)
+    );
     assert_eq!(restarted.timeline("node1").await.unwrap(), timeline);
 }
 
@@ -41,7 +44,10 @@ async fn timelines_are_bounded() {
     let fleet = &appliance.context.fleet;
     let length = owner::TIMELINE_LENGTH;
     for index in 0..length + 20 {
-        fleet.record("node1", note(&format!("line {index}"))).await.unwrap();
+        fleet
+            .record("node1", note(&format!("line {index}")))
+            .await
+            .unwrap();
     }
     let timeline = fleet.timeline("node1").await.unwrap();
     assert_eq!(timeline.len(), length);
@@ -54,7 +60,10 @@ async fn strangers_are_bounded_and_declared_machines_stay() {
     let appliance = Appliance::start().await;
     let fleet = &appliance.context.fleet;
     for index in 0..600 {
-        fleet.record(&format!("stranger-{index:03}"), note("seen")).await.unwrap();
+        fleet
+            .record(&format!("stranger-{index:03}"), note("seen"))
+            .await
+            .unwrap();
     }
     let snapshot = fleet.snapshot();
     assert!(snapshot.machines.contains_key("node1"));

@@ -27,10 +27,14 @@ pub fn partition(disk: &str, number: u32) -> anyhow::Result<Option<String>> {
         return Ok(None);
     };
     write(&mut file, grown.table).with_context(|| format!("writing the table of /dev/{disk}"))?;
-    file.sync_all().with_context(|| format!("flushing /dev/{disk}"))?;
+    file.sync_all()
+        .with_context(|| format!("flushing /dev/{disk}"))?;
     partitions::delete(&file, disk, number)?;
     partitions::add(&file, disk, number, grown.start, grown.length)?;
-    Ok(Some(format!("partition DATA has {} now", ByteSize(grown.length))))
+    Ok(Some(format!(
+        "partition DATA has {} now",
+        ByteSize(grown.length)
+    )))
 }
 
 /// Lets the mounted ext4 fill its partition; nothing to do when it does.
@@ -51,7 +55,14 @@ fn ext4_size(device: &mut (impl Read + Seek)) -> std::io::Result<u64> {
     let mut bytes = [0; 1024];
     device.seek(SeekFrom::Start(SUPERBLOCK))?;
     device.read_exact(&mut bytes)?;
-    let word = |at: usize| u64::from(u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]));
+    let word = |at: usize| {
+        u64::from(u32::from_le_bytes([
+            bytes[at],
+            bytes[at + 1],
+            bytes[at + 2],
+            bytes[at + 3],
+        ]))
+    };
     let blocks = word(0x4) | word(0x150) << 32;
     let block_size = 1024_u64.checked_shl(word(0x18) as u32).unwrap_or(0);
     Ok(blocks.saturating_mul(block_size))
@@ -75,7 +86,10 @@ fn enlarged(
 ) -> anyhow::Result<Option<Grown>> {
     let mut table = GPT::read_from(disk, sector).context("reading the partition table")?;
     let count = table.header.number_of_partition_entries;
-    anyhow::ensure!((1..=count).contains(&number), "partition {number} is not in the table");
+    anyhow::ensure!(
+        (1..=count).contains(&number),
+        "partition {number} is not in the table"
+    );
     // Backup entries and header stand in the last sectors of the disk.
     let entries = u64::from(count) * u64::from(table.header.size_of_partition_entry);
     let last_sector = (size / sector).saturating_sub(1);
@@ -180,7 +194,10 @@ mod tests {
         let mut disk = image(8192 + 64);
         disk.get_mut().resize(64 * MIB as usize, 0);
         for number in [0, 1, 3, 1000] {
-            assert!(enlarged(&mut disk, 64 * MIB, SECTOR, number).is_err(), "{number}");
+            assert!(
+                enlarged(&mut disk, 64 * MIB, SECTOR, number).is_err(),
+                "{number}"
+            );
         }
     }
 }

@@ -109,7 +109,9 @@ impl Media {
         match grow::partition(disk, data.number) {
             Ok(Some(grown)) => console.line(&grown),
             Ok(None) => {}
-            Err(error) => self.problems.push(format!("growing partition DATA: {error:#}")),
+            Err(error) => self
+                .problems
+                .push(format!("growing partition DATA: {error:#}")),
         }
         let device = format!("/dev/{}", data.device);
         let flags = Flags::MS_NOSUID | Flags::MS_NODEV | Flags::MS_NOEXEC | Flags::MS_NOATIME;
@@ -119,7 +121,8 @@ impl Media {
         }
         self.durable = true;
         if let Err(error) = grow::filesystem(&device, Path::new(DATA)) {
-            self.problems.push(format!("growing the filesystem on DATA: {error:#}"));
+            self.problems
+                .push(format!("growing the filesystem on DATA: {error:#}"));
         }
     }
 
@@ -150,13 +153,18 @@ pub fn unmount(console: &Console) {
 fn is_mounted(target: &Path) -> bool {
     let mounted = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let target = target.to_string_lossy();
-    mounted.lines().any(|line| line.split(' ').nth(1) == Some(&target))
+    mounted
+        .lines()
+        .any(|line| line.split(' ').nth(1) == Some(&target))
 }
 
 /// Every disk's named partitions, by the disk's kernel name.
 fn disks(class_block: &Path) -> BTreeMap<String, Named> {
     let mut disks: BTreeMap<String, Named> = BTreeMap::new();
-    let entries = std::fs::read_dir(class_block).into_iter().flatten().flatten();
+    let entries = std::fs::read_dir(class_block)
+        .into_iter()
+        .flatten()
+        .flatten();
     for entry in entries {
         if let Some((disk, name, partition)) = read_partition(&entry.path()) {
             disks.entry(disk).or_default().insert(name, partition);
@@ -179,7 +187,11 @@ fn read_partition(path: &Path) -> Option<(String, String, Partition)> {
 }
 
 fn own_disks(disks: &BTreeMap<String, Named>) -> Vec<(String, Named)> {
-    let is_own = |partitions: &Named| ["ESP", "CONFIG"].iter().all(|name| partitions.contains_key(*name));
+    let is_own = |partitions: &Named| {
+        ["ESP", "CONFIG"]
+            .iter()
+            .all(|name| partitions.contains_key(*name))
+    };
     let mut own: Vec<(String, Named)> = disks
         .iter()
         .filter(|(_, partitions)| is_own(partitions))
@@ -192,7 +204,10 @@ fn own_disks(disks: &BTreeMap<String, Named>) -> Vec<(String, Named)> {
 
 /// Opens a disk by its kernel name.
 pub fn open_disk(disk: &str, writable: bool) -> std::io::Result<File> {
-    File::options().read(true).write(writable).open(format!("/dev/{disk}"))
+    File::options()
+        .read(true)
+        .write(writable)
+        .open(format!("/dev/{disk}"))
 }
 
 #[cfg(test)]

@@ -38,7 +38,8 @@ const MEDIA_PATIENCE: Duration = Duration::from_secs(20);
 pub fn run() -> ! {
     loop {
         if catch_unwind(AssertUnwindSafe(phases)).is_err() {
-            Console::open().line("hardway init: a bug ended this run of PID 1; beginning again in 5 s");
+            Console::open()
+                .line("hardway init: a bug ended this run of PID 1; beginning again in 5 s");
         }
         std::thread::sleep(Duration::from_secs(5));
     }

@@ -34,7 +34,9 @@ impl Wanted {
                 interface: network.interface.clone(),
                 address: network.address,
                 prefix: network.prefix,
-                gateway: network.gateway.filter(|gateway| *gateway != network.address),
+                gateway: network
+                    .gateway
+                    .filter(|gateway| *gateway != network.address),
             };
         }
         let (address, prefix) = first_address(text).unwrap_or(FALLBACK);
@@ -49,14 +51,19 @@ impl Wanted {
 
 /// The first `address:` with a prefix length in a text that need not be YAML.
 fn first_address(text: &str) -> Option<(Ipv4Addr, u8)> {
-    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
+    let lines = text
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default());
     let after_key = lines.flat_map(|line| line.split("address:").skip(1));
     after_key
         .filter_map(|rest| {
             let rest = rest.trim_start_matches([' ', '"', '\'']);
             let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.' && c != '/');
             let (address, prefix) = rest[..end.unwrap_or(rest.len())].split_once('/')?;
-            let prefix = prefix.parse().ok().filter(|prefix| (1..=30).contains(prefix))?;
+            let prefix = prefix
+                .parse()
+                .ok()
+                .filter(|prefix| (1..=30).contains(prefix))?;
             Some((address.parse().ok()?, prefix))
         })
         .next()
@@ -89,7 +96,10 @@ impl Network {
 
     /// Brings the link up if it is not, or if something else is wanted of it now.
     pub fn tend(&mut self, wanted: &Wanted) {
-        let current = self.configured.as_ref().map(|configured| &configured.wanted);
+        let current = self
+            .configured
+            .as_ref()
+            .map(|configured| &configured.wanted);
         if current == Some(wanted) {
             return;
         }
@@ -166,8 +176,14 @@ mod tests {
     fn an_address_is_found_in_a_broken_file() {
         for (text, address) in [
             ("network:\n  address: 10.1.2.3/16\n", Some("10.1.2.3/16")),
-            ("network: {address: \"192.168.7.1/24\", interface: auto}", Some("192.168.7.1/24")),
-            ("machines:\n - address: 10.0.0.5\nnetwork:\n  address: 10.0.0.1/24 # ours", Some("10.0.0.1/24")),
+            (
+                "network: {address: \"192.168.7.1/24\", interface: auto}",
+                Some("192.168.7.1/24"),
+            ),
+            (
+                "machines:\n - address: 10.0.0.5\nnetwork:\n  address: 10.0.0.1/24 # ours",
+                Some("10.0.0.1/24"),
+            ),
             ("# address: 10.0.0.9/24\n", None),
             ("address: 10.0.0.1/99\naddress: 300.0.0.1/24\n", None),
             ("", None),
@@ -192,13 +208,23 @@ mod tests {
         };
         assert_eq!(name(Interface::Auto, true).unwrap(), "eth1");
         assert_eq!(name(Interface::Name("eth0".into()), true).unwrap(), "eth0");
-        assert_eq!(name(Interface::Mac(MacAddress(found[0].mac)), true).unwrap(), "eth0");
+        assert_eq!(
+            name(Interface::Mac(MacAddress(found[0].mac)), true).unwrap(),
+            "eth0"
+        );
         let error = name(Interface::Name("eth7".into()), false).unwrap_err();
-        assert!(error.contains("eth7") && error.contains("52:54:00:00:00:02"), "{error}");
+        assert!(
+            error.contains("eth7") && error.contains("52:54:00:00:00:02"),
+            "{error}"
+        );
 
         let dark = [link("eth0", 1, false)];
         assert!(choose(&dark, &Interface::Auto, true).is_err());
         assert_eq!(choose(&dark, &Interface::Auto, false).unwrap().name, "eth0");
-        assert!(choose(&[], &Interface::Auto, false).unwrap_err().contains("no Ethernet"));
+        assert!(
+            choose(&[], &Interface::Auto, false)
+                .unwrap_err()
+                .contains("no Ethernet")
+        );
     }
 }

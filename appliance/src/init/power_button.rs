@@ -20,7 +20,10 @@ pub struct PowerButton {
 impl PowerButton {
     /// Opens devices that have appeared. A device that cannot be opened is tried again next time.
     pub fn look_again(&mut self) {
-        let entries = std::fs::read_dir("/dev/input").into_iter().flatten().flatten();
+        let entries = std::fs::read_dir("/dev/input")
+            .into_iter()
+            .flatten()
+            .flatten();
         for path in entries.map(|entry| entry.path()) {
             let is_event = path
                 .file_name()
@@ -49,7 +52,11 @@ impl PowerButton {
 }
 
 fn open(path: &Path) -> Option<File> {
-    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()
+    File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .ok()
 }
 
 fn is_power_press(event: &[u8]) -> bool {

@@ -42,7 +42,10 @@ pub fn text(facts: &Facts<'_>) -> String {
         Some(link) => {
             let wanted = &link.wanted;
             let address = format!("{}/{}", wanted.address, wanted.prefix);
-            lines.push(format!("  address   {address} on {} ({})", link.name, link.mac));
+            lines.push(format!(
+                "  address   {address} on {} ({})",
+                link.name, link.mac
+            ));
             lines.push(format!("  page      http://{}/", wanted.address));
         }
         None => lines.push("  address   none yet".into()),

@@ -116,7 +116,9 @@ impl Signals {
         mask.add(Signal::SIGTERM);
         mask.add(Signal::SIGINT);
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-        let caught = mask.thread_block().and_then(|()| SignalFd::with_flags(&mask, flags));
+        let caught = mask
+            .thread_block()
+            .and_then(|()| SignalFd::with_flags(&mask, flags));
         Self(caught.map_err(|error| console.line(&told(&error))).ok())
     }
 

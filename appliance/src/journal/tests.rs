@@ -17,7 +17,11 @@ async fn everything_is_there_after_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.redb");
     let journal = Journal::open(&path).unwrap();
-    journal.append(vec![Write::Timeline("node1".into(), 0, b"\"first\"".to_vec())]);
+    journal.append(vec![Write::Timeline(
+        "node1".into(),
+        0,
+        b"\"first\"".to_vec(),
+    )]);
     let writes = vec![
         machine("node1", "1"),
         machine("node1", "2"),
@@ -28,9 +32,9 @@ async fn everything_is_there_after_reopening() {
     ];
     journal.commit(writes).wait().await.unwrap();
     let contents = journal.read().unwrap();
-    close(journal);
+    drop(journal);
 
-    let reopened = Journal::open(&path).unwrap().read().unwrap();
+    let reopened = reopen(&path).read().unwrap();
     assert_eq!(reopened, contents);
     assert_eq!(reopened.machines["node1"], b"2");
     assert_eq!(reopened.timelines["node1"].keys().collect::<Vec<_>>(), [&1]);
@@ -44,8 +48,8 @@ async fn what_nobody_waits_for_is_written_at_the_end() {
     let path = folder.path().join("journal.redb");
     let journal = Journal::open(&path).unwrap();
     journal.append(vec![machine("node1", "1")]);
-    close(journal);
-    assert_eq!(Journal::open(&path).unwrap().read().unwrap().machines["node1"], b"1");
+    drop(journal);
+    assert_eq!(reopen(&path).read().unwrap().machines["node1"], b"1");
 }
 
 #[tokio::test]
@@ -53,7 +57,12 @@ async fn a_forgotten_machine_takes_its_timeline_along() {
     let folder = tempfile::tempdir().unwrap();
     let journal = Journal::open(&folder.path().join("journal.redb")).unwrap();
     let line = |name: &str| Write::Timeline(name.into(), 3, b"1".to_vec());
-    let writes = vec![machine("a", "1"), line("a"), line("b"), Write::ForgetMachine("a".into())];
+    let writes = vec![
+        machine("a", "1"),
+        line("a"),
+        line("b"),
+        Write::ForgetMachine("a".into()),
+    ];
     journal.commit(writes).wait().await.unwrap();
     let contents = journal.read().unwrap();
     assert!(contents.machines.is_empty());
@@ -68,9 +77,12 @@ async fn a_copy_taken_between_commits_opens() {
     let path = folder.path().join("journal.redb");
     let journal = Journal::open(&path).unwrap();
     for round in 0..20_u64 {
-        let writes = vec![machine("node1", &round.to_string()), machine("filler", &"x".repeat(5000))];
+        let writes = vec![
+            machine("node1", &round.to_string()),
+            machine("filler", &"x".repeat(5000)),
+        ];
         journal.commit(writes).wait().await.unwrap();
-        let copy = folder.path().join("copy.redb");
+        let copy = folder.path().join(format!("copy-{round}.redb"));
         std::fs::copy(&path, &copy).unwrap();
         let seen = Journal::open(&copy).unwrap().read().unwrap();
         assert_eq!(seen.machines["node1"], round.to_string().into_bytes());
@@ -86,7 +98,11 @@ fn what_was_acknowledged_survives_a_kill() {
     let path = folder.path().join("journal.redb");
     for round in 1..=3_u64 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "journal::tests::what_was_acknowledged_survives_a_kill", "--nocapture"])
+            .args([
+                "--exact",
+                "journal::tests::what_was_acknowledged_survives_a_kill",
+                "--nocapture",
+            ])
             .env(CHILD, &path)
             .stdout(Stdio::piped())
             .spawn()
@@ -94,7 +110,9 @@ fn what_was_acknowledged_survives_a_kill() {
         let output = BufReader::new(child.stdout.take().unwrap());
         let acknowledged = |line: std::io::Result<String>| {
             let line = line.unwrap();
-            line.split("acknowledged ").nth(1).map(|number| number.parse::<u64>().unwrap())
+            line.split("acknowledged ")
+                .nth(1)
+                .map(|number| number.parse::<u64>().unwrap())
         };
         let mut numbers = output.lines().filter_map(acknowledged);
         let last = numbers.by_ref().nth(10 * round as usize).unwrap();
@@ -102,32 +120,48 @@ fn what_was_acknowledged_survives_a_kill() {
         child.wait().unwrap();
         let last = numbers.last().unwrap_or(last);
 
-        let contents = Journal::open(&path).unwrap().read().unwrap();
-        let kept: u64 = std::str::from_utf8(&contents.machines["node1"]).unwrap().parse().unwrap();
+        let contents = reopen(&path).read().unwrap();
+        let kept: u64 = std::str::from_utf8(&contents.machines["node1"])
+            .unwrap()
+            .parse()
+            .unwrap();
         // A commit whose acknowledgement was not printed any more may be there as well.
-        assert!(kept == last || kept == last + 1, "round {round}: {last} acknowledged, {kept} kept");
+        assert!(
+            kept == last || kept == last + 1,
+            "round {round}: {last} acknowledged, {kept} kept"
+        );
     }
 }
 
 fn write_until_killed(path: &Path) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let journal = Journal::open(path).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let journal = reopen(path);
     let contents = journal.read().unwrap();
-    let before = contents.machines.get("node1").map(|value| std::str::from_utf8(value).unwrap());
+    let before = contents
+        .machines
+        .get("node1")
+        .map(|value| std::str::from_utf8(value).unwrap());
     let mut number: u64 = before.map_or(0, |text| text.parse().unwrap());
     loop {
         number += 1;
-        let writes = vec![machine("node1", &number.to_string()), machine("filler", &"x".repeat(3000))];
+        let writes = vec![
+            machine("node1", &number.to_string()),
+            machine("filler", &"x".repeat(3000)),
+        ];
         runtime.block_on(journal.commit(writes).wait()).unwrap();
         println!("acknowledged {number}");
     }
 }
 
-/// The file is free again only when the writing thread has gone.
-fn close(journal: Journal) {
-    let database = Arc::downgrade(&journal.database);
-    drop(journal);
-    while database.strong_count() > 0 {
-        std::thread::yield_now();
+/// Opens a file that another handle of this process may be about to let go: the writing thread closes
+/// it after the last handle is gone.
+fn reopen(path: &Path) -> Journal {
+    loop {
+        match Journal::open(path) {
+            Err(error) if format!("{error:#}").contains("already open") => std::thread::yield_now(),
+            outcome => return outcome.unwrap(),
+        }
     }
 }

@@ -25,7 +25,10 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
     announce(cluster.network.dhcp, &interface);
     let mut buffer = [0; LARGEST];
     loop {
-        let (length, _) = socket.recv_from(&mut buffer).await.context("receiving DHCP")?;
+        let (length, _) = socket
+            .recv_from(&mut buffer)
+            .await
+            .context("receiving DHCP")?;
         socket::still_at(address, &context)?;
         let outputs = decide(&mut server, &buffer[..length], &context);
         if let Err(error) = carry_out(outputs, &socket, &context).await {

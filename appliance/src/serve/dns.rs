@@ -18,8 +18,8 @@ use crate::clock;
 const PORT: u16 = 53;
 /// How long an upstream server has for its answer before the next is asked.
 const UPSTREAM: Duration = Duration::from_secs(2);
-/// How long a TCP client may be silent.
-const IDLE: Duration = Duration::from_secs(10);
+/// How long a TCP client is served before it has to connect again.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Forwarded questions and TCP clients at once; what is more goes unanswered, and is asked again.
 const MOST: usize = 256;
 /// The largest datagram that is taken from an upstream server.
@@ -80,7 +80,7 @@ async fn serve_tcp(
         };
         let context = context.clone();
         tokio::spawn(async move {
-            match timeout(IDLE, serve_client(stream, &context)).await {
+            match timeout(PATIENCE, serve_client(stream, &context)).await {
                 Ok(Ok(())) | Err(_) => {}
                 Ok(Err(error)) => tracing::debug!("dns: {peer}: {error:#}"),
             }
@@ -115,7 +115,10 @@ fn answer(query: &[u8], transport: Transport, context: &Context) -> Option<(Repl
         }
     };
     let forwards = !cluster.network.dns_upstream.is_empty();
-    Some((respond(query, &zone, forwards, transport, clock::now()), cluster))
+    Some((
+        respond(query, &zone, forwards, transport, clock::now()),
+        cluster,
+    ))
 }
 
 async fn send(socket: &UdpSocket, bytes: &[u8], peer: SocketAddr) {

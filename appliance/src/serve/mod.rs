@@ -4,6 +4,7 @@
 //! on. While cluster.yaml is broken the loops run and answer nobody.
 
 use std::future::Future;
+use std::io::IsTerminal as _;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -98,7 +99,10 @@ impl Context {
     /// The appliance's own address by cluster.yaml, `None` while the file is broken.
     pub fn address(&self) -> Option<Ipv4Addr> {
         let snapshot = self.fleet.snapshot();
-        snapshot.cluster.as_ref().map(|cluster| cluster.network.address)
+        snapshot
+            .cluster
+            .as_ref()
+            .map(|cluster| cluster.network.address)
     }
 
     /// The URL that machines reach the appliance by, without a trailing slash.
@@ -142,22 +146,28 @@ async fn serve(options: Options) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
     configuration::load_into(&context.fleet, &context.options.config).await?;
-    let _services = start(&context);
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: ending"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: ending"),
-        Some(ending) = endings.recv() => {
-            tracing::info!("asked for: {ending:?}");
-            return Ok(ExitCode::from(ending as u8));
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+    let services = start(&context);
+    let code = tokio::select! {
+        _ = terminate.recv() => ExitCode::SUCCESS,
+        _ = interrupt.recv() => ExitCode::SUCCESS,
+        Some(ending) = endings.recv() => ExitCode::from(ending as u8),
+    };
+    tracing::info!("ending");
+    drop(services);
+    // An empty commit takes along what nobody waited for.
+    context.fleet.journal().commit(Vec::new()).wait().await?;
+    Ok(code)
 }
 
 /// The table of services. The set ends them when it is dropped.
 fn start(context: &Context) -> JoinSet<()> {
     let mut services = JoinSet::new();
-    supervise(&mut services, context, "configuration", configuration::watch);
+    supervise(
+        &mut services,
+        context,
+        "configuration",
+        configuration::watch,
+    );
     supervise(&mut services, context, "checks", checks::run);
     supervise(&mut services, context, "images", images::run);
     supervise(&mut services, context, "http", http::run);
@@ -165,7 +175,12 @@ fn start(context: &Context) -> JoinSet<()> {
     supervise(&mut services, context, "tftp", tftp::run);
     supervise(&mut services, context, "dns", dns::run);
     supervise(&mut services, context, "ntp", ntp::run);
-    supervise(&mut services, context, "router-advertisement", router_advertisement::run);
+    supervise(
+        &mut services,
+        context,
+        "router-advertisement",
+        router_advertisement::run,
+    );
     services
 }
 
@@ -208,8 +223,11 @@ fn supervise<Run, Service>(
 fn start_logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("HARDWAY_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    // The appliance's console is a terminal, and its serial log is read by people and programs.
+    let colours = std::io::stderr().is_terminal() && std::env::var_os(UNDER_INIT).is_none();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(colours)
         .with_writer(std::io::stderr)
         .with_target(false)
         .init();

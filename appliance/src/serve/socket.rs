@@ -42,7 +42,10 @@ pub fn interface(context: &Context, address: Ipv4Addr) -> anyhow::Result<String>
     }
     let interfaces = nix::ifaddrs::getifaddrs().context("listing the interfaces")?;
     let has_address = |interface: &nix::ifaddrs::InterfaceAddress| {
-        let own = interface.address.as_ref().and_then(|own| own.as_sockaddr_in());
+        let own = interface
+            .address
+            .as_ref()
+            .and_then(|own| own.as_sockaddr_in());
         own.is_some_and(|own| own.ip() == address)
     };
     interfaces

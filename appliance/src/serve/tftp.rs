@@ -48,7 +48,8 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
             }
             Err(Refusal::Silence) => {}
             Err(Refusal::Error { code, message }) => {
-                tracing::info!("tftp: refused {peer}: {message}");
+                // iPXE asks for an autoexec.ipxe at every start.
+                tracing::debug!("tftp: refused {peer}: {message}");
                 // A lost error packet is a client that asks again.
                 let _ = socket.send_to(&encode_error(code, &message), peer).await;
             }
@@ -99,7 +100,11 @@ async fn carry_over(
         let now = began.elapsed().as_millis() as u64;
         match transfer.poll(now) {
             Output::Send(packet) => send(&socket, &packet).await?,
-            Output::SendBlock { block, offset, length } => {
+            Output::SendBlock {
+                block,
+                offset,
+                length,
+            } => {
                 let mut data = vec![0; length];
                 tokio::task::block_in_place(|| file.read_exact_at(&mut data, offset))
                     .with_context(|| format!("reading {length} bytes at {offset}"))?;
@@ -135,7 +140,11 @@ async fn tell(file: &str, outcome: &Outcome, peer: SocketAddr, context: &Context
         Outcome::Complete { bytes } => (format!("fetched {file}, {bytes} bytes by TFTP"), *bytes),
         // edk2 asks for the size first, and breaks off.
         Outcome::Aborted { bytes: 0, .. } => return,
-        Outcome::Aborted { code, message, bytes } => (
+        Outcome::Aborted {
+            code,
+            message,
+            bytes,
+        } => (
             format!("broke off {file} after {bytes} bytes by TFTP: error {code} {message}"),
             *bytes,
         ),
@@ -148,7 +157,10 @@ async fn tell(file: &str, outcome: &Outcome, peer: SocketAddr, context: &Context
         tracing::info!("tftp: {peer} {summary}");
         return;
     };
-    let recorded = context.fleet.record(&name, Event::BootFile { summary, bytes }).await;
+    let recorded = context
+        .fleet
+        .record(&name, Event::BootFile { summary, bytes })
+        .await;
     if let Err(error) = recorded {
         tracing::warn!("tftp: recording a transfer of {name}: {error:#}");
     }

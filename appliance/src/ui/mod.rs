@@ -6,8 +6,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 
 use crate::api::{ApiError, views};
-use crate::serve::Context;
 use crate::clock;
+use crate::serve::Context;
 
 pub mod rows;
 #[cfg(test)]
@@ -77,14 +77,23 @@ pub async fn machine(
     }
     let detail = views::detail(&context, &name).await?;
     let inventory = detail.inventory.as_ref();
-    let macs: Vec<String> = detail.machine.macs.iter().map(ToString::to_string).collect();
+    let macs: Vec<String> = detail
+        .machine
+        .macs
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let page = MachinePage {
         top,
         hold: Hold::of(&detail.machine.phase),
         macs: macs.join(", "),
         facts: rows::facts(&detail),
-        disks: inventory.map(|found| found.disks.iter().map(Disk::new).collect()).unwrap_or_default(),
-        nics: inventory.map(|found| found.nics.iter().map(Nic::new).collect()).unwrap_or_default(),
+        disks: inventory
+            .map(|found| found.disks.iter().map(Disk::new).collect())
+            .unwrap_or_default(),
+        nics: inventory
+            .map(|found| found.nics.iter().map(Nic::new).collect())
+            .unwrap_or_default(),
         timeline: detail.timeline.iter().rev().map(Line::new).collect(),
         row: Row::new(detail.machine, clock::now()),
     };
@@ -95,10 +104,21 @@ pub async fn machine(
 pub async fn asset(Path(name): Path<String>) -> Result<impl IntoResponse, ApiError> {
     let (kind, content) = match name.as_str() {
         "style.css" => ("text/css; charset=utf-8", include_str!("assets/style.css")),
-        "live.js" => ("text/javascript; charset=utf-8", include_str!("assets/live.js")),
-        _ => return Err(ApiError::new(StatusCode::NOT_FOUND, format!("there is no {name}"))),
+        "live.js" => (
+            "text/javascript; charset=utf-8",
+            include_str!("assets/live.js"),
+        ),
+        _ => {
+            return Err(ApiError::new(
+                StatusCode::NOT_FOUND,
+                format!("there is no {name}"),
+            ));
+        }
     };
-    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")];
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
     Ok((headers, content))
 }
 

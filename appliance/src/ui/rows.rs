@@ -39,8 +39,14 @@ impl Row {
             bar,
             bytes,
             generation: generation(&view),
-            address: view.address.map(|address| address.to_string()).unwrap_or_default(),
-            last_seen: view.last_seen.map(|seen| ago(seen, now)).unwrap_or_default(),
+            address: view
+                .address
+                .map(|address| address.to_string())
+                .unwrap_or_default(),
+            last_seen: view
+                .last_seen
+                .map(|seen| ago(seen, now))
+                .unwrap_or_default(),
             profile: view.profile.unwrap_or_default(),
             name: view.name,
             declared: view.declared,
@@ -120,7 +126,10 @@ pub fn facts(detail: &MachineDetail) -> Vec<(&'static str, String)> {
     if let Some(found) = &detail.inventory {
         let system = &found.system;
         let words = [&system.manufacturer, &system.product];
-        let words: Vec<&str> = words.into_iter().filter_map(|word| word.as_deref()).collect();
+        let words: Vec<&str> = words
+            .into_iter()
+            .filter_map(|word| word.as_deref())
+            .collect();
         facts.push(("Hardware", words.join(" ")));
         facts.push(("Serial", system.serial.clone().unwrap_or_default()));
         facts.push(("UUID", system.uuid.clone().unwrap_or_default()));
@@ -156,10 +165,22 @@ fn figures(figures: &lifecycle::Figures) -> Vec<(&'static str, String)> {
         count => ByteSize(count).to_string(),
     };
     vec![
-        ("First packet to agent", since_boot(figures.agent_started).unwrap_or_default()),
-        ("First packet to installed", since_boot(figures.installed).unwrap_or_default()),
-        ("First packet to running", since_boot(figures.running).unwrap_or_default()),
-        ("Fetched before installing", bytes(figures.fetched_before_install)),
+        (
+            "First packet to agent",
+            since_boot(figures.agent_started).unwrap_or_default(),
+        ),
+        (
+            "First packet to installed",
+            since_boot(figures.installed).unwrap_or_default(),
+        ),
+        (
+            "First packet to running",
+            since_boot(figures.running).unwrap_or_default(),
+        ),
+        (
+            "Fetched before installing",
+            bytes(figures.fetched_before_install),
+        ),
         ("Fetched of the image", bytes(figures.fetched_image)),
     ]
 }

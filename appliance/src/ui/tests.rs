@@ -36,12 +36,23 @@ async fn pages_escape_everything() {
 
     let (status, page) = appliance.get("/machines/node1").await;
     assert_eq!(status, StatusCode::OK);
-    assert!(!page.contains("<script>alert") && !page.contains("<b>Maker"), "{page}");
-    for part in ["cause &#60;script", "remedy &#60;script", "note &#60;script", "&#60;b&#62;Maker"] {
+    assert!(
+        !page.contains("<script>alert") && !page.contains("<b>Maker"),
+        "{page}"
+    );
+    for part in [
+        "cause &#60;script",
+        "remedy &#60;script",
+        "note &#60;script",
+        "&#60;b&#62;Maker",
+    ] {
         assert!(page.contains(part), "{part}: {page}");
     }
     let (_, rack) = appliance.get("/").await;
-    assert!(rack.contains("/machines/node1") && rack.contains("phase held"), "{rack}");
+    assert!(
+        rack.contains("/machines/node1") && rack.contains("phase held"),
+        "{rack}"
+    );
     let (status, page) = appliance.get("/machines/%3Cscript%3E").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     assert!(page.contains("&#60;script&#62;"), "{page}");
@@ -51,7 +62,14 @@ async fn pages_escape_everything() {
 async fn assets_are_served_by_kind() {
     let appliance = Appliance::start().await;
     for name in ["style.css", "live.js"] {
-        assert_eq!(appliance.get(&format!("/assets/{name}")).await.0, StatusCode::OK, "{name}");
+        assert_eq!(
+            appliance.get(&format!("/assets/{name}")).await.0,
+            StatusCode::OK,
+            "{name}"
+        );
     }
-    assert_eq!(appliance.get("/assets/passwd").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(
+        appliance.get("/assets/passwd").await.0,
+        StatusCode::NOT_FOUND
+    );
 }

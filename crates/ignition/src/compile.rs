@@ -58,7 +58,10 @@ pub struct Compiled {
 impl Compiled {
     /// SHA-256 of [`Compiled::json`], in lower-case hexadecimal.
     pub fn digest(&self) -> String {
-        Sha256::digest(self.json.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+        Sha256::digest(self.json.as_bytes())
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 }
 
@@ -85,14 +88,25 @@ pub fn compile(parts: &[Part], files: &dyn LocalFiles) -> Result<Compiled, Repor
         return Err(report);
     }
     let together = crate::validate(&merged);
-    report.problems.extend(together.into_iter().filter(|problem| problem.severity == Severity::Error));
+    report.problems.extend(
+        together
+            .into_iter()
+            .filter(|problem| problem.severity == Severity::Error),
+    );
     if report.is_fatal() {
         return Err(report);
     }
     let operations = operations(&merged).map_err(Report::from);
     // Through a value, whose maps are sorted by key.
-    let json = serde_json::to_value(&merged).unwrap_or_default().to_string();
-    Ok(Compiled { config: merged, json, operations, warnings: report.problems })
+    let json = serde_json::to_value(&merged)
+        .unwrap_or_default()
+        .to_string();
+    Ok(Compiled {
+        config: merged,
+        json,
+        operations,
+        warnings: report.problems,
+    })
 }
 
 fn parse_part(part: &Part, files: &dyn LocalFiles) -> Result<Parsed, Report> {

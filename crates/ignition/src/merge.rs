@@ -28,7 +28,13 @@ pub(crate) fn merge_json(parent: Value, child: Value) -> Value {
 
 /// What tells an entry of a list from the others; `None` in lists that are only appended.
 pub(crate) fn key_of(entry: &Value, keying: Keying) -> Option<String> {
-    let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |key: &str| {
+        entry
+            .get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     match keying {
         Keying::Append => None,
         Keying::By(key) => Some(text(key)),
@@ -49,16 +55,26 @@ fn merge_value(parent: Value, child: Value, shape: &Shape) -> Value {
     }
 }
 
-fn merge_object(mut parent: Map<String, Value>, mut child: Map<String, Value>, fields: &[Field]) -> Map<String, Value> {
+fn merge_object(
+    mut parent: Map<String, Value>,
+    mut child: Map<String, Value>,
+    fields: &[Field],
+) -> Map<String, Value> {
     let elsewhere = keys_elsewhere(&child, fields);
     let mut result = Map::new();
     for field in fields {
-        let value = match (parent.remove(field.name), child.remove(field.name), &field.shape) {
+        let value = match (
+            parent.remove(field.name),
+            child.remove(field.name),
+            &field.shape,
+        ) {
             (parent, child, Shape::List(item, keying)) => {
                 let (parent, child) = (entries(parent), entries(child));
                 let moved = elsewhere
                     .iter()
-                    .filter(|(family, list, _)| field.family == Some(*family) && *list != field.name)
+                    .filter(|(family, list, _)| {
+                        field.family == Some(*family) && *list != field.name
+                    })
                     .map(|(_, _, key)| key.clone())
                     .collect();
                 let list = merge_list(parent, child, item, *keying, &moved);
@@ -77,12 +93,21 @@ fn merge_object(mut parent: Map<String, Value>, mut child: Map<String, Value>, f
 }
 
 /// The keys of all of the child's lists that share a key space: (family, list, key).
-fn keys_elsewhere(child: &Map<String, Value>, fields: &[Field]) -> Vec<(&'static str, &'static str, String)> {
+fn keys_elsewhere(
+    child: &Map<String, Value>,
+    fields: &[Field],
+) -> Vec<(&'static str, &'static str, String)> {
     let mut keys = Vec::new();
     for field in fields {
-        let (Some(family), Shape::List(_, keying)) = (field.family, field.shape) else { continue };
+        let (Some(family), Shape::List(_, keying)) = (field.family, field.shape) else {
+            continue;
+        };
         let list = child.get(field.name).and_then(Value::as_array);
-        for key in list.into_iter().flatten().filter_map(|entry| key_of(entry, keying)) {
+        for key in list
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| key_of(entry, keying))
+        {
             keys.push((family, field.name, key));
         }
     }
@@ -120,12 +145,19 @@ fn merge_list(
             None => list.push(entry),
         }
     }
-    list.extend(child.into_iter().filter(|entry| !parent_keys.contains(&key(entry))));
+    list.extend(
+        child
+            .into_iter()
+            .filter(|entry| !parent_keys.contains(&key(entry))),
+    );
     list
 }
 
 /// A header (the only entry of just a name and a value) whose value is absent.
 fn is_deleted_header(entry: &Value, item: &Shape) -> bool {
-    let is_header = matches!(item, Shape::Object([Field { name: "name", .. }, Field { name: "value", .. }]));
+    let is_header = matches!(
+        item,
+        Shape::Object([Field { name: "name", .. }, Field { name: "value", .. }])
+    );
     is_header && entry.get("value").is_none()
 }

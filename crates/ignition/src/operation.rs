@@ -20,7 +20,11 @@ use serde::{Deserialize, Serialize};
 /// directories with files and symbolic links by depth of their path, hard links, then unit by unit
 /// its drop-ins, its file and its mask, and the preset lines last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "operation", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "operation",
+    rename_all = "kebab-case",
+    rename_all_fields = "camelCase"
+)]
 pub enum Operation {
     /// Make the kernel command line of every boot entry (GRUB configuration and Boot Loader
     /// Specification entries) contain and not contain arguments. Each string may hold several

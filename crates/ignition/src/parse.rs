@@ -39,7 +39,11 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, Report> {
 
 /// Judges a config that stands as a tree already. `minor` is its spec's minor version.
 fn parse_tree(node: &Node, minor: u8) -> Result<Parsed, Report> {
-    let Decoded { json, mut problems, places } = decode(node, &CONFIG, minor);
+    let Decoded {
+        json,
+        mut problems,
+        places,
+    } = decode(node, &CONFIG, minor);
     match serde_json::from_value::<Config>(json) {
         Ok(config) => {
             let mut semantic = validate::validate(&config, minor);
@@ -57,18 +61,29 @@ fn parse_tree(node: &Node, minor: u8) -> Result<Parsed, Report> {
 }
 
 /// The config in the newest spec, unless one of its problems is an error.
-pub(crate) fn finish(mut config: Config, problems: Vec<Problem>, minor: u8) -> Result<Parsed, Report> {
+pub(crate) fn finish(
+    mut config: Config,
+    problems: Vec<Problem>,
+    minor: u8,
+) -> Result<Parsed, Report> {
     let report = Report { problems };
     if report.is_fatal() {
         return Err(report);
     }
     bring_to_newest(&mut config, minor);
-    Ok(Parsed { config, warnings: report.problems })
+    Ok(Parsed {
+        config,
+        warnings: report.problems,
+    })
 }
 
 /// What the version of a config says, before anything else is looked at.
 fn spec_minor(node: &Node) -> Result<u8, Problem> {
-    let Decoded { json, problems, places } = decode(node, &CONFIG, NEWEST_MINOR);
+    let Decoded {
+        json,
+        problems,
+        places,
+    } = decode(node, &CONFIG, NEWEST_MINOR);
     if let Some(problem) = problems.into_iter().find(|problem| {
         problem.path == "$" || problem.path == "$.ignition" || problem.path == "$.ignition.version"
     }) {
@@ -80,13 +95,18 @@ fn spec_minor(node: &Node) -> Result<u8, Problem> {
         problem.position = places.find(path);
         problem
     };
-    let Some(version) = json.pointer("/ignition/version").and_then(|version| version.as_str()) else {
+    let Some(version) = json
+        .pointer("/ignition/version")
+        .and_then(|version| version.as_str())
+    else {
         return Err(refuse(
             "the config names no version: `\"ignition\": {\"version\": \"3.6.0\"}`".to_owned(),
         ));
     };
     known_minor(version).ok_or_else(|| {
-        refuse(format!("version {version} is not supported: 3.0.0 to {NEWEST_VERSION} are"))
+        refuse(format!(
+            "version {version} is not supported: 3.0.0 to {NEWEST_VERSION} are"
+        ))
     })
 }
 
@@ -94,7 +114,9 @@ fn spec_minor(node: &Node) -> Result<u8, Problem> {
 pub(crate) fn known_minor(version: &str) -> Option<u8> {
     let numbers: Option<Vec<u64>> = version.split('.').map(|part| part.parse().ok()).collect();
     match numbers?.as_slice() {
-        [3, minor, 0] => u8::try_from(*minor).ok().filter(|minor| *minor <= NEWEST_MINOR),
+        [3, minor, 0] => u8::try_from(*minor)
+            .ok()
+            .filter(|minor| *minor <= NEWEST_MINOR),
         _ => None,
     }
 }
@@ -116,7 +138,10 @@ fn bring_to_newest(config: &mut Config, minor: u8) {
     }
     if minor < 6 {
         let storage = &mut config.storage;
-        let directories = storage.directories.iter_mut().map(|directory| &mut directory.mode);
+        let directories = storage
+            .directories
+            .iter_mut()
+            .map(|directory| &mut directory.mode);
         let files = storage.files.iter_mut().map(|file| &mut file.mode);
         for mode in directories.chain(files).flatten() {
             *mode &= PLAIN_MODE;

@@ -58,7 +58,13 @@ impl Problem {
     }
 
     fn new(severity: Severity, path: String, message: String) -> Self {
-        Self { severity, file: None, position: None, path, message }
+        Self {
+            severity,
+            file: None,
+            position: None,
+            path,
+            message,
+        }
     }
 }
 
@@ -91,7 +97,9 @@ pub struct Report {
 impl Report {
     /// Whether any problem stops the config.
     pub fn is_fatal(&self) -> bool {
-        self.problems.iter().any(|problem| problem.severity == Severity::Error)
+        self.problems
+            .iter()
+            .any(|problem| problem.severity == Severity::Error)
     }
 
     /// Says of every problem that it was found in `file`, unless it says so already.
@@ -111,7 +119,9 @@ impl From<Vec<Problem>> for Report {
 
 impl From<Problem> for Report {
     fn from(problem: Problem) -> Self {
-        Self { problems: vec![problem] }
+        Self {
+            problems: vec![problem],
+        }
     }
 }
 

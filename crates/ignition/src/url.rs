@@ -15,7 +15,10 @@ impl Url {
         if text.bytes().any(|byte| byte < 0x20 || byte == 0x7f) {
             return None;
         }
-        let text = text.split('#').next().unwrap_or_default();
+        let (text, fragment) = text.split_once('#').unwrap_or((text, ""));
+        if !is_escaped(fragment) {
+            return None;
+        }
         let (scheme, rest) = split_scheme(text)?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         if !rest.starts_with('/') {
@@ -33,7 +36,10 @@ impl Url {
         } else if !is_escaped(rest) {
             return None;
         }
-        Some(Self { scheme: scheme.to_ascii_lowercase(), query: query.to_owned() })
+        Some(Self {
+            scheme: scheme.to_ascii_lowercase(),
+            query: query.to_owned(),
+        })
     }
 
     /// The first value of a key in the query, as it stands there.
@@ -71,16 +77,28 @@ fn is_authority(authority: &str) -> bool {
         None => authority,
     };
     let port = if host.starts_with('[') {
-        let Some(end) = host.rfind(']') else { return false };
+        let Some(end) = host.rfind(']') else {
+            return false;
+        };
         &host[end + 1..]
     } else {
         host.find(':').map_or("", |colon| &host[colon..])
     };
     let plain = &host[..host.len() - port.len()];
     let is_port = port.is_empty()
-        || port.strip_prefix(':').is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+        || port
+            .strip_prefix(':')
+            .is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
     let forbidden = |c: char| c == ' ' || "\\^`{|}".contains(c);
-    is_port && !plain.contains(forbidden) && is_escaped(plain)
+    is_port && !plain.contains(forbidden) && is_escaped(plain) && has_only_foreign_escapes(plain)
+}
+
+/// In a host, only bytes beyond ASCII may be escaped, and the `%25` before a zone of IPv6.
+fn has_only_foreign_escapes(host: &str) -> bool {
+    host.split('%').skip(1).all(|rest| {
+        rest.starts_with(|digit| matches!(digit, '8' | '9' | 'a'..='f' | 'A'..='F'))
+            || (host.starts_with('[') && rest.starts_with("25"))
+    })
 }
 
 /// Whether every `%` is followed by two hexadecimal digits.
@@ -110,15 +128,29 @@ mod tests {
             ("http://[::1", None),
             ("http://a:b/", None),
             ("http://a b/", None),
+            ("http://a%41b/", None),
+            ("http://a%C3%A9/", Some("http")),
+            ("http://[::1%25eth0]/", Some("http")),
+            ("http://[::1%eth0]/", None),
+            ("http://a\"b'(c)/", Some("http")),
+            ("http://a/?%zz", Some("http")),
+            ("http://a/#%zz", None),
             ("http://a/%zz", None),
             (":x", None),
             ("1a:b", None),
             ("a\nb", None),
         ] {
-            assert_eq!(Url::parse(text).map(|url| url.scheme).as_deref(), scheme, "{text:?}");
+            assert_eq!(
+                Url::parse(text).map(|url| url.scheme).as_deref(),
+                scheme,
+                "{text:?}"
+            );
         }
         let url = Url::parse("s3://b/k?x=1&versionId=").expect("a URL");
-        assert_eq!((url.query_value("versionId"), url.query_value("y")), (Some(""), None));
+        assert_eq!(
+            (url.query_value("versionId"), url.query_value("y")),
+            (Some(""), None)
+        );
     }
 
     proptest! {

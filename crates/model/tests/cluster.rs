@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use hardway_model::cluster::{self, Cluster, Interface, TemplateError, template};
+use hardway_model::cluster::{self, Cluster, DhcpMode, Interface, TemplateError, template};
 use hardway_model::identity::{Identity, Sha256};
 
 const FULL: &str = include_str!("../../../configs/examples/full.yaml");
@@ -40,6 +40,19 @@ fn every_default_is_as_documented() {
     assert_ne!(written_out, MINIMAL);
     assert_eq!(parse(MINIMAL), parse(&written_out));
     assert_eq!(parse(MINIMAL).network.interface, Interface::Auto);
+}
+
+#[test]
+fn words_stay_words() {
+    // YAML 1.1 took `off`, `no`, `yes` for booleans and 52:54:… for a number of base sixty.
+    let text = MINIMAL
+        .replace("network:", "network:\n  dhcp: {mode: off}")
+        .replace("name: box", "name: no")
+        .replace("\"52:54:00:12:34:56\"", "52:54:00:12:34:56");
+    let cluster = parse(&text);
+    assert_eq!(cluster.network.dhcp, DhcpMode::Off);
+    assert_eq!(cluster.machines[0].name, "no");
+    assert_eq!(cluster.machines[0].matches.macs.len(), 1);
 }
 
 #[test]

@@ -284,6 +284,30 @@ fn a_reinstall_is_the_next_generation() {
 }
 
 #[test]
+fn late_words_of_the_generation_before_change_nothing() {
+    let mut story = running();
+    let old = story.receipt(1);
+    story
+        .happens(Event::Reinstall)
+        .boots_the_agent()
+        .confirms(1, "late")
+        .hello(
+            WipePolicy::IfOurs,
+            fixture::ours(Stage::Complete, "node1", 1),
+        )
+        .installs(2)
+        .confirms(2, "boot 2");
+    assert_eq!(story.state.phase, Phase::Running, "the agent was heard");
+    let before = story.state.installed.clone();
+    story.happens(Event::Report {
+        sequence: 1,
+        event: AgentEvent::Installed { receipt: old },
+    });
+    assert_eq!(story.state.installed, before);
+    assert_eq!(story.state.installs_begun, 2);
+}
+
+#[test]
 fn a_lost_journal_is_mended_from_the_disk() {
     let mut story = Story::default();
     story

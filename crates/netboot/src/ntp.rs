@@ -10,7 +10,8 @@ pub struct Clock {
     /// How far the clock is from a reference: 1 to 15; 16 says that it is not synchronised, and
     /// clients then do not follow it. A clock that nobody disciplines is honest at 10 or more.
     pub stratum: u8,
-    /// When the clock was last set, in milliseconds since 1970-01-01 UTC.
+    /// When the clock was last set, in milliseconds since 1970-01-01 UTC; the present for a clock that
+    /// is its own reference.
     pub reference: u64,
 }
 

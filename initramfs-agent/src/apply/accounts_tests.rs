@@ -1,1 +1,279 @@
+//! Goldens: the account files of a small system before and after.
 
+use super::*;
+use crate::apply::root::tests::{own, root};
+
+const PASSWD: &str =
+    "root:x:0:0:root:/root:/bin/bash\nold:x:1000:1000:Old,,,:/home/old:/bin/sh\n+nis\n";
+const GROUP: &str = "root:x:0:\nsudo:x:27:old\nusers:x:100:\nold:x:1000:\n";
+const SHADOW: &str = "root:*:19000:0:99999:7:::\nold:$6$x:19000:0:99999:7:::\n";
+const GSHADOW: &str = "root:*::\nsudo:*::old\nusers:*::\nold:!::\n";
+
+struct System {
+    _folder: tempfile::TempDir,
+    root: TargetRoot,
+}
+
+fn system() -> System {
+    let (folder, root) = root();
+    for (path, text) in [
+        ("/etc/passwd", PASSWD),
+        ("/etc/group", GROUP),
+        ("/etc/shadow", SHADOW),
+        ("/etc/gshadow", GSHADOW),
+        (
+            "/etc/login.defs",
+            "# UID_MIN 5\nUID_MIN\t1000\nPASS_MAX_DAYS 99999\nHOME_MODE 0700\n",
+        ),
+        ("/etc/skel/.profile", "profile\n"),
+    ] {
+        root.replace(path, text.as_bytes(), &own(0o640)).unwrap();
+    }
+    System {
+        _folder: folder,
+        root,
+    }
+}
+
+impl System {
+    /// The lines that are new in each file.
+    fn new_lines(&self) -> Vec<String> {
+        [
+            ("passwd", PASSWD),
+            ("group", GROUP),
+            ("shadow", SHADOW),
+            ("gshadow", GSHADOW),
+        ]
+        .iter()
+        .flat_map(|(name, before)| {
+            let bytes = self.root.read(&format!("/etc/{name}")).unwrap().unwrap();
+            let text = String::from_utf8(bytes).unwrap();
+            let new = text
+                .lines()
+                .filter(|line| !before.lines().any(|old| old == *line));
+            new.map(|line| format!("{name} {line}")).collect::<Vec<_>>()
+        })
+        .collect()
+    }
+}
+
+fn user(name: &str) -> User {
+    User {
+        name: name.to_owned(),
+        uid: None,
+        password_hash: None,
+        gecos: None,
+        home: None,
+        create_home: true,
+        primary_group: None,
+        groups: Vec::new(),
+        no_user_group: false,
+        shell: None,
+        system: false,
+        no_log_init: false,
+    }
+}
+
+fn group(name: &str) -> Group {
+    Group {
+        name: name.to_owned(),
+        gid: None,
+        password_hash: "*".to_owned(),
+        system: false,
+    }
+}
+
+#[test]
+fn a_new_user_with_its_group_home_and_keys() {
+    let system = system();
+    let wanted = User {
+        groups: vec!["sudo".to_owned()],
+        shell: Some("/bin/bash".to_owned()),
+        ..user("core")
+    };
+    ensure_user(&system.root, &wanted).unwrap();
+    assert_eq!(
+        system.new_lines(),
+        [
+            "passwd core:x:1001:1001::/home/core:/bin/bash",
+            "group sudo:x:27:old,core",
+            "group core:x:1001:",
+            "shadow core:*::0:99999:7:::",
+            "gshadow sudo:*::old,core",
+            "gshadow core:!::",
+        ]
+    );
+    assert_eq!(
+        system.root.read("/home/core/.profile").unwrap().unwrap(),
+        b"profile\n"
+    );
+    let mode = |path| system.root.stat(path).unwrap().unwrap().st_mode & 0o7777;
+    assert_eq!(mode("/home/core"), 0o700);
+    assert_eq!(mode("/etc/shadow"), 0o640, "kept");
+
+    let keys = ["ssh-ed25519 A".to_owned(), "ssh-ed25519 B".to_owned()];
+    authorize_keys(&system.root, "core", &keys).unwrap();
+    authorize_keys(&system.root, "core", &keys).unwrap();
+    let path = "/home/core/.ssh/authorized_keys.d/ignition";
+    assert_eq!(
+        system.root.read(path).unwrap().unwrap(),
+        b"ssh-ed25519 A\nssh-ed25519 B\n"
+    );
+    assert_eq!((mode(path), mode("/home/core/.ssh")), (0o600, 0o700));
+    assert!(authorize_keys(&system.root, "nobody", &keys).is_err());
+}
+
+#[test]
+fn system_users_and_users_without_a_group_of_their_own() {
+    let system = system();
+    let service = User {
+        system: true,
+        create_home: false,
+        ..user("etcd")
+    };
+    ensure_user(&system.root, &service).unwrap();
+    let plain = User {
+        no_user_group: true,
+        uid: Some(4000),
+        ..user("plain")
+    };
+    ensure_user(&system.root, &plain).unwrap();
+    let primary = User {
+        primary_group: Some("27".to_owned()),
+        gecos: Some("Admin".into()),
+        ..user("admin")
+    };
+    ensure_user(&system.root, &primary).unwrap();
+    let lines = system.new_lines();
+    assert_eq!(
+        lines[..3],
+        [
+            "passwd etcd:x:999:999::/home/etcd:/bin/sh",
+            "passwd plain:x:4000:100::/home/plain:/bin/sh",
+            "passwd admin:x:4001:27:Admin:/home/admin:/bin/sh",
+        ]
+    );
+    assert!(lines.contains(&"shadow etcd:*:::::::".to_owned()));
+    assert_eq!(system.root.kind("/home/etcd").unwrap(), None);
+    let taken = User {
+        uid: Some(4000),
+        ..user("other")
+    };
+    assert_eq!(
+        ensure_user(&system.root, &taken).unwrap_err().to_string(),
+        "user number 4000 is taken already"
+    );
+    let lost = User {
+        groups: vec!["none".into()],
+        ..user("lost")
+    };
+    assert_eq!(
+        ensure_user(&system.root, &lost).unwrap_err().to_string(),
+        "there is no group none"
+    );
+}
+
+#[test]
+fn an_existing_user_changes_only_where_told() {
+    let system = system();
+    system
+        .root
+        .replace("/home/old/file", b"x", &own(0o644))
+        .unwrap();
+    ensure_user(&system.root, &user("old")).unwrap();
+    assert_eq!(system.new_lines(), [""; 0]);
+    let changed = User {
+        password_hash: Some("$6$new".to_owned()),
+        home: Some("/var/old".to_owned()),
+        groups: vec!["users".to_owned()],
+        ..user("old")
+    };
+    ensure_user(&system.root, &changed).unwrap();
+    assert_eq!(
+        system.new_lines(),
+        [
+            "passwd old:x:1000:1000:Old,,,:/var/old:/bin/sh",
+            "group sudo:x:27:",
+            "group users:x:100:old",
+            "shadow old:$6$new:19000:0:99999:7:::",
+            "gshadow sudo:*::",
+            "gshadow users:*::old",
+        ]
+    );
+    assert_eq!(system.root.read("/var/old/file").unwrap().unwrap(), b"x");
+}
+
+#[test]
+fn groups_are_made_and_deleted() {
+    let system = system();
+    create_group(&system.root, &group("apps")).unwrap();
+    create_group(
+        &system.root,
+        &Group {
+            gid: Some(500),
+            ..group("five")
+        },
+    )
+    .unwrap();
+    create_group(
+        &system.root,
+        &Group {
+            system: true,
+            ..group("daemon")
+        },
+    )
+    .unwrap();
+    assert_eq!(
+        system.new_lines()[..3],
+        [
+            "group apps:x:1001:",
+            "group five:x:500:",
+            "group daemon:x:999:"
+        ]
+    );
+    let error = |outcome: Result<()>| outcome.unwrap_err().to_string();
+    assert_eq!(
+        error(create_group(&system.root, &group("apps"))),
+        "there is a group apps already"
+    );
+    let taken = Group {
+        gid: Some(27),
+        ..group("x")
+    };
+    assert_eq!(
+        error(create_group(&system.root, &taken)),
+        "group number 27 is taken already"
+    );
+    assert_eq!(
+        error(delete_group(&system.root, "old")),
+        "it is the primary group of old"
+    );
+    for name in ["apps", "five", "daemon", "absent"] {
+        delete_group(&system.root, name).unwrap();
+    }
+    assert_eq!(system.new_lines(), [""; 0]);
+}
+
+#[test]
+fn a_user_goes_with_all_that_is_its() {
+    let system = system();
+    system
+        .root
+        .replace("/home/old/file", b"x", &own(0o644))
+        .unwrap();
+    system
+        .root
+        .replace("/var/mail/old", b"x", &own(0o644))
+        .unwrap();
+    delete_user(&system.root, "old").unwrap();
+    delete_user(&system.root, "old").unwrap();
+    for path in ["/home/old", "/var/mail/old"] {
+        assert_eq!(system.root.kind(path).unwrap(), None);
+    }
+    let text = |path| String::from_utf8(system.root.read(path).unwrap().unwrap()).unwrap();
+    assert_eq!(
+        text("/etc/passwd"),
+        "root:x:0:0:root:/root:/bin/bash\n+nis\n"
+    );
+    assert_eq!(text("/etc/group"), "root:x:0:\nsudo:x:27:\nusers:x:100:\n");
+}

@@ -137,11 +137,12 @@ fn checked(entry: BootEntry) -> Result<BootEntry> {
     if entry.kernel.is_empty() {
         bail!("the boot entry names no kernel");
     }
-    let mut parts = entry
-        .initrds
-        .iter()
-        .chain([&entry.kernel, &entry.arguments]);
-    if let Some(part) = parts.find(|part| part.contains('$')) {
+    let parts = [
+        &entry.initrds[..],
+        &[entry.kernel.clone(), entry.arguments.clone()],
+    ]
+    .concat();
+    if let Some(part) = parts.iter().find(|part| part.contains('$')) {
         bail!("the boot entry depends on a boot loader's variable: {part}");
     }
     Ok(entry)

@@ -297,7 +297,7 @@ impl Device for BlockDevice {
 
     fn zero(&mut self, offset: u64, length: u64) -> io::Result<()> {
         let sector = u64::from(self.sector_size);
-        if self.zeroes_by_kernel && offset % sector == 0 && length % sector == 0 {
+        if self.zeroes_by_kernel && offset.is_multiple_of(sector) && length.is_multiple_of(sector) {
             match partitions::zero_out(&self.file, &self.path, offset, length) {
                 Ok(()) => return Ok(()),
                 // A regular file, or a driver without it: zeros are then written like any bytes.

@@ -119,8 +119,9 @@ impl Mounted {
         execution.drivers.load(module);
         if *module == "vfat" {
             // What the kernel's configuration names as the defaults of vfat.
-            ["nls_cp437", "nls_ascii", "nls_utf8", "nls_iso8859-1"]
-                .map(|name| execution.drivers.load(name));
+            for name in ["nls_cp437", "nls_ascii", "nls_utf8", "nls_iso8859-1"] {
+                execution.drivers.load(name);
+            }
         }
         let target = PathBuf::from(MOUNT_POINT);
         mounts::mount(&device, &target, module, flags, "")?;

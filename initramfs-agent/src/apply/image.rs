@@ -153,14 +153,20 @@ fn consume<D: Device>(
 struct Progress {
     done: AtomicU64,
     total: AtomicU64,
+    told: AtomicU64,
 }
 
 impl Progress {
+    /// What was told before is not told again: fetching ends before writing does.
     fn tell(&self, reports: &Reports) {
         let total = self.total.load(Ordering::Relaxed);
+        let done = self.done.load(Ordering::Relaxed);
+        if self.told.swap(done, Ordering::Relaxed) == done {
+            return;
+        }
         reports.event(AgentEvent::Progress {
             step: "write-image".to_owned(),
-            done: self.done.load(Ordering::Relaxed),
+            done,
             total: (total > 0).then_some(total),
         });
     }

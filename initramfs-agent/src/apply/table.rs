@@ -51,6 +51,7 @@ pub fn grow<D: Device>(disk: &mut TargetDisk<D>) -> Result<Option<u64>> {
     table
         .write_into(&mut view)
         .context("writing the grown GPT to memory")?;
+    widen_protective_mbr(disk)?;
     disk.release_tail((last_usable + 1) * sector_size)?;
     Ok(Some(won))
 }
@@ -77,6 +78,23 @@ pub fn read<D: Device>(disk: &mut TargetDisk<D>) -> Result<Table> {
         }
     }
     bail!("the image has no partition table: a whole disk is expected, not a single filesystem");
+}
+
+/// The entry that guards the GPT covers the whole disk (UEFI 2.10, section 5.2.3).
+fn widen_protective_mbr<D: Device>(disk: &mut TargetDisk<D>) -> Result<()> {
+    const ENTRIES: u64 = 446;
+    let sectors = disk.size() / u64::from(disk.sector_size()) - 1;
+    let covered = u32::try_from(sectors).unwrap_or(u32::MAX);
+    for number in 0..4 {
+        let at = ENTRIES + 16 * number;
+        let mut entry = [0; 16];
+        disk.read(&mut entry, at)
+            .context("reading the protective MBR")?;
+        if entry[4] == 0xee && entry[8..12] == 1_u32.to_le_bytes() {
+            disk.write(&covered.to_le_bytes(), at + 12)?;
+        }
+    }
+    Ok(())
 }
 
 fn end_of_usable<D: Device>(disk: &mut TargetDisk<D>) -> Result<u64> {

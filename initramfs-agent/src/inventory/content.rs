@@ -97,7 +97,7 @@ fn describe(table: &Table) -> String {
 }
 
 fn place(offset: u64) -> String {
-    if offset != 0 && offset % MIB == 0 {
+    if offset != 0 && offset.is_multiple_of(MIB) {
         return format!("{} MiB", offset / MIB);
     }
     offset.to_string()

@@ -104,8 +104,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_same_files_give_the_same_bytes_and_pass_the_check() {
+        let folder = tempfile::tempdir().unwrap();
+        for (kind, mebibytes) in [(FatKind::Fat16, 16), (FatKind::Fat32, 40)] {
+            let content = FatFile::Bytes(vec![7; 100_000]);
+            let image = FatImage {
+                label: "CONFIG".into(),
+                volume_id: 0x1234_abcd,
+                kind,
+                size: mebibytes << 20,
+                files: vec![("/EFI/BOOT/BOOTX64.EFI".into(), content)],
+            };
+            let outputs = ["first", "second"].map(|name| folder.path().join(name));
+            for output in &outputs {
+                build(&image, output).unwrap();
+            }
+            let [first, second] = outputs.each_ref().map(|output| fs::read(output).unwrap());
+            assert!(first == second, "{kind:?}");
+            run(process::system_tool("fsck.vfat").arg("-n").arg(&outputs[0])).unwrap();
+        }
+    }
+
+    #[test]
     fn parents_come_first() {
-        let folders = folders_of(["/EFI/BOOT/BOOTX64.EFI", "/hardway/boot/vmlinuz", "/a"].into_iter());
+        let folders =
+            folders_of(["/EFI/BOOT/BOOTX64.EFI", "/hardway/boot/vmlinuz", "/a"].into_iter());
         assert_eq!(
             folders.into_iter().collect::<Vec<_>>(),
             ["/EFI", "/EFI/BOOT", "/hardway", "/hardway/boot"]

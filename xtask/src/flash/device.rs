@@ -57,11 +57,18 @@ pub enum Refusal {
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         match self {
-            Refusal::Partition(disk) => write!(f, "it is a partition; the whole disk is /dev/{disk}"),
+            Refusal::Partition(disk) => {
+                write!(f, "it is a partition; the whole disk is /dev/{disk}")
+            }
             Refusal::Used(uses) => write!(f, "it is in use: {}", uses.join(", ")),
-            Refusal::NotRemovable => write!(f, "it is built into this machine, neither a removable medium nor a USB disk nor an SD card"),
+            Refusal::NotRemovable => write!(
+                f,
+                "it is built into this machine, neither a removable medium nor a USB disk nor an SD card"
+            ),
             Refusal::ReadOnly => write!(f, "it is write-protected"),
-            Refusal::TooSmall { size, needed } => write!(f, "it has {size} bytes, and the image {needed}"),
+            Refusal::TooSmall { size, needed } => {
+                write!(f, "it has {size} bytes, and the image {needed}")
+            }
         }
     }
 }
@@ -72,27 +79,53 @@ impl System {
     /// This machine.
     pub fn here() -> System {
         let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
-        System { sys: "/sys".into(), mounts: text("/proc/self/mounts"), swaps: text("/proc/swaps") }
+        System {
+            sys: "/sys".into(),
+            mounts: text("/proc/self/mounts"),
+            swaps: text("/proc/swaps"),
+        }
     }
 }
 
 impl Facts {
     /// Reads what the kernel says of a block device.
     pub fn read(device: &Path, system: &System) -> Result<Facts> {
-        let real = fs::canonicalize(device).with_context(|| format!("looking for {}", device.display()))?;
-        let name = real.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let real = fs::canonicalize(device)
+            .with_context(|| format!("looking for {}", device.display()))?;
+        let name = real
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         Facts::of(&name, system).with_context(|| format!("{} is not a disk", device.display()))
     }
 
     fn of(name: &str, system: &System) -> Result<Facts> {
         let class = system.sys.join("class/block").join(name);
-        let folder = fs::canonicalize(&class).with_context(|| format!("looking for {}", class.display()))?;
-        let attribute = |path: &str| fs::read_to_string(folder.join(path)).map(|text| text.trim().to_owned()).unwrap_or_default();
+        let folder =
+            fs::canonicalize(&class).with_context(|| format!("looking for {}", class.display()))?;
+        let attribute = |path: &str| {
+            fs::read_to_string(folder.join(path))
+                .map(|text| text.trim().to_owned())
+                .unwrap_or_default()
+        };
         let is_partition = folder.join("partition").exists();
-        let parent = folder.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
-        let sectors: u64 = attribute("size").parse().with_context(|| format!("reading the size of {name}"))?;
-        let model = [attribute("device/vendor"), attribute("device/model"), attribute("device/name")].join(" ");
-        let by_usb = folder.components().any(|part| part.as_os_str().to_string_lossy().starts_with("usb"));
+        let parent = folder
+            .parent()
+            .and_then(Path::file_name)
+            .map(|name| name.to_string_lossy().into_owned());
+        let sectors: u64 = attribute("size")
+            .parse()
+            .with_context(|| format!("reading the size of {name}"))?;
+        let model = [
+            attribute("device/vendor"),
+            attribute("device/model"),
+            attribute("device/name"),
+        ]
+        .join(" ");
+        let by_usb = folder
+            .components()
+            .any(|part| part.as_os_str().to_string_lossy().starts_with("usb"));
         Ok(Facts {
             name: name.to_owned(),
             model: model.split_whitespace().collect::<Vec<_>>().join(" "),
@@ -121,7 +154,10 @@ impl Facts {
         }
         // A card reader without its card is a disk of no bytes.
         if self.size < length || self.size == 0 {
-            return Err(Refusal::TooSmall { size: self.size, needed: length });
+            return Err(Refusal::TooSmall {
+                size: self.size,
+                needed: length,
+            });
         }
         Ok(())
     }
@@ -130,7 +166,9 @@ impl Facts {
 /// What uses a disk or one of its partitions.
 fn uses(folder: &Path, disk: &str, system: &System) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let partitions = entries.filter(|entry| entry.path().join("partition").exists()).map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let partitions = entries
+        .filter(|entry| entry.path().join("partition").exists())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned());
     let mut names: Vec<String> = partitions.chain([disk.to_owned()]).collect();
     names.sort();
     let mut found = Vec::new();
@@ -141,12 +179,28 @@ fn uses(folder: &Path, disk: &str, system: &System) -> Vec<String> {
             (words.next()? == device).then(|| words.next()).flatten()
         });
         found.extend(mounted.map(|place| format!("{device} is mounted at {place}")));
-        if system.swaps.lines().any(|line| line.split_whitespace().next() == Some(&device)) {
+        if system
+            .swaps
+            .lines()
+            .any(|line| line.split_whitespace().next() == Some(&device))
+        {
             found.push(format!("{device} is swap"));
         }
-        let part = if name == disk { folder.to_path_buf() } else { folder.join(&name) };
-        let holders = fs::read_dir(part.join("holders")).into_iter().flatten().flatten();
-        found.extend(holders.map(|holder| format!("{device} is part of {}", holder.file_name().to_string_lossy())));
+        let part = if name == disk {
+            folder.to_path_buf()
+        } else {
+            folder.join(&name)
+        };
+        let holders = fs::read_dir(part.join("holders"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        found.extend(holders.map(|holder| {
+            format!(
+                "{device} is part of {}",
+                holder.file_name().to_string_lossy()
+            )
+        }));
     }
     found
 }
@@ -180,17 +234,41 @@ mod tests {
 
     #[test]
     fn each_refusal_names_its_reason() {
-        check(Facts { partition_of: Some("sdb".into()), ..stick() }, "it is a partition; the whole disk is /dev/sdb");
         check(
-            Facts { used_as: vec!["/dev/sdb1 is mounted at /media/stick".into()], ..stick() },
+            Facts {
+                partition_of: Some("sdb".into()),
+                ..stick()
+            },
+            "it is a partition; the whole disk is /dev/sdb",
+        );
+        check(
+            Facts {
+                used_as: vec!["/dev/sdb1 is mounted at /media/stick".into()],
+                ..stick()
+            },
             "it is in use: /dev/sdb1 is mounted at /media/stick",
         );
         check(
-            Facts { removable: false, ..stick() },
+            Facts {
+                removable: false,
+                ..stick()
+            },
             "it is built into this machine, neither a removable medium nor a USB disk nor an SD card",
         );
-        check(Facts { read_only: true, ..stick() }, "it is write-protected");
-        check(Facts { size: 100, ..stick() }, "it has 100 bytes, and the image 200000000");
+        check(
+            Facts {
+                read_only: true,
+                ..stick()
+            },
+            "it is write-protected",
+        );
+        check(
+            Facts {
+                size: 100,
+                ..stick()
+            },
+            "it has 100 bytes, and the image 200000000",
+        );
     }
 
     /// A made-up sysfs with disk `sdb` on USB, its partition `sdb1`, and disk `sda` inside the machine.
@@ -211,19 +289,37 @@ mod tests {
             fs::write(path, text).unwrap();
         }
         fs::create_dir_all(folder.join("class/block")).unwrap();
-        for (name, target) in [("sdb", "usb1/sdb"), ("sdb1", "usb1/sdb/sdb1"), ("sda", "ata1/sda")] {
-            std::os::unix::fs::symlink(folder.join("devices").join(target), folder.join("class/block").join(name)).unwrap();
+        for (name, target) in [
+            ("sdb", "usb1/sdb"),
+            ("sdb1", "usb1/sdb/sdb1"),
+            ("sda", "ata1/sda"),
+        ] {
+            std::os::unix::fs::symlink(
+                folder.join("devices").join(target),
+                folder.join("class/block").join(name),
+            )
+            .unwrap();
         }
-        System { sys: folder.to_path_buf(), mounts: "/dev/sdb10 /other ext4\n/dev/sdb1 /media/stick vfat rw 0 0\n".into(), swaps: String::new() }
+        System {
+            sys: folder.to_path_buf(),
+            mounts: "/dev/sdb10 /other ext4\n/dev/sdb1 /media/stick vfat rw 0 0\n".into(),
+            swaps: String::new(),
+        }
     }
 
     #[test]
     fn facts_come_from_sysfs_and_mounts() {
         let folder = tempfile::tempdir().unwrap();
         let system = system(folder.path());
-        let expected = Facts { used_as: vec!["/dev/sdb1 is mounted at /media/stick".into()], ..stick() };
+        let expected = Facts {
+            used_as: vec!["/dev/sdb1 is mounted at /media/stick".into()],
+            ..stick()
+        };
         assert_eq!(Facts::of("sdb", &system).unwrap(), expected);
-        assert_eq!(Facts::of("sdb1", &system).unwrap().partition_of.as_deref(), Some("sdb"));
+        assert_eq!(
+            Facts::of("sdb1", &system).unwrap().partition_of.as_deref(),
+            Some("sdb")
+        );
         let inside = Facts::of("sda", &system).unwrap();
         assert!(!inside.removable);
         assert_eq!(inside.used_as, ["/dev/sda is part of md0"]);

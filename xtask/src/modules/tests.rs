@@ -1,5 +1,6 @@
 //! Selections over a small kernel.
 
+use super::depmod::{Lists, parse};
 use super::*;
 
 fn kernel() -> Modules {
@@ -18,12 +19,18 @@ fn kernel() -> Modules {
             softdep: "softdep ext4 pre: crc32c builtin-thing post: iwl-x\n",
         },
     );
-    Modules { kernel: "6.12.1".into(), modules }
+    Modules {
+        kernel: "6.12.1".into(),
+        modules,
+    }
 }
 
 fn check(selection: Selection, expected: &[&str]) {
     let names = kernel().select(&selection).unwrap();
-    assert_eq!(names.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+    assert_eq!(
+        names.iter().map(String::as_str).collect::<Vec<_>>(),
+        expected
+    );
 }
 
 fn words(list: &[&str]) -> Vec<String> {
@@ -33,7 +40,11 @@ fn words(list: &[&str]) -> Vec<String> {
 #[test]
 fn a_folder_comes_with_its_needs_and_without_what_is_left_out() {
     check(
-        Selection { folders: words(&["drivers/net"]), without: words(&["drivers/net/wireless"]), ..Selection::default() },
+        Selection {
+            folders: words(&["drivers/net"]),
+            without: words(&["drivers/net/wireless"]),
+            ..Selection::default()
+        },
         &["failover", "net_failover", "virtio_net"],
     );
 }
@@ -41,7 +52,10 @@ fn a_folder_comes_with_its_needs_and_without_what_is_left_out() {
 #[test]
 fn soft_dependencies_are_followed_through_aliases() {
     check(
-        Selection { modules: words(&["ext4"]), ..Selection::default() },
+        Selection {
+            modules: words(&["ext4"]),
+            ..Selection::default()
+        },
         &["crc32c_generic", "crc32c_intel", "ext4", "jbd2"],
     );
 }
@@ -49,21 +63,51 @@ fn soft_dependencies_are_followed_through_aliases() {
 #[test]
 fn a_name_that_the_kernel_lost_is_an_error() {
     let unknown = |selection| kernel().select(&selection).unwrap_err().to_string();
-    assert_eq!(unknown(Selection { modules: words(&["e1001"]), ..Selection::default() }), "kernel 6.12.1 has no module e1001");
-    assert_eq!(unknown(Selection { folders: words(&["drivers/ne"]), ..Selection::default() }), "kernel 6.12.1 has no modules in drivers/ne");
-    assert_eq!(unknown(Selection { without: words(&["ext4"]), ..Selection::default() }), "`without` names ext4, which is not taken anyway");
+    assert_eq!(
+        unknown(Selection {
+            modules: words(&["e1001"]),
+            ..Selection::default()
+        }),
+        "kernel 6.12.1 has no module e1001"
+    );
+    assert_eq!(
+        unknown(Selection {
+            folders: words(&["drivers/ne"]),
+            ..Selection::default()
+        }),
+        "kernel 6.12.1 has no modules in drivers/ne"
+    );
+    assert_eq!(
+        unknown(Selection {
+            without: words(&["ext4"]),
+            ..Selection::default()
+        }),
+        "`without` names ext4, which is not taken anyway"
+    );
 }
 
 #[test]
 fn the_index_of_an_image_names_only_what_is_in_it() {
     let kernel = kernel();
-    let shipped = BTreeSet::from(["crc32c_generic".to_owned(), "ext4".to_owned(), "jbd2".to_owned()]);
-    let entry = kernel.modules["ext4"].entry("ext4.ko".into(), b"data", &shipped);
+    let shipped = BTreeSet::from([
+        "crc32c_generic".to_owned(),
+        "ext4".to_owned(),
+        "jbd2".to_owned(),
+    ]);
+    let file = ModuleFile {
+        path: "/x/ext4.ko".into(),
+        name: "ext4.ko".into(),
+        sha256: "00ff".into(),
+        size: 4,
+    };
+    let index = kernel
+        .index(&BTreeMap::from([("ext4", file)]), &shipped)
+        .unwrap();
     assert_eq!(
-        serde_json::to_value(entry).unwrap(),
-        serde_json::json!({
-            "file": "ext4.ko", "sha256": "3a6eb0790f39ac87c94f3856b2dd2c5d110e6811602261a9a923d3bb23adc8b7", "size": 4,
+        serde_json::from_slice::<serde_json::Value>(&index).unwrap(),
+        serde_json::json!({"kernel": "6.12.1", "modules": {"ext4": {
+            "file": "ext4.ko", "sha256": "00ff", "size": 4,
             "depends": ["jbd2"], "softdeps": ["crc32c_generic"], "aliases": ["fs-ext4"],
-        })
+        }}})
     );
 }

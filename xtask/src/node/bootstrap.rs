@@ -17,7 +17,13 @@ pub fn install(apt: &Apt, recipe: &Recipe, output: &Path) -> Result<()> {
     let step = progress::spinner("fetching the node's packages");
     process::run(
         Command::new("apt-get")
-            .args(["-qq", "--yes", "--download-only", "--no-install-recommends", "install"])
+            .args([
+                "-qq",
+                "--yes",
+                "--download-only",
+                "--no-install-recommends",
+                "install",
+            ])
             .args(recipe.wanted())
             .env("APT_CONFIG", apt.configuration()),
     )
@@ -44,8 +50,18 @@ fn command(apt: &Apt, recipe: &Recipe, output: &Path) -> Command {
         .args(["--mode=auto", "--variant=apt", "--format=tar"])
         .arg(format!("--include={}", recipe.packages.join(",")))
         .arg("--aptopt=APT::Install-Recommends \"false\"")
-        .args(recipe.exclude.iter().map(|path| format!("--dpkgopt=path-exclude={path}")))
-        .args(recipe.include.iter().map(|path| format!("--dpkgopt=path-include={path}")))
+        .args(
+            recipe
+                .exclude
+                .iter()
+                .map(|path| format!("--dpkgopt=path-exclude={path}")),
+        )
+        .args(
+            recipe
+                .include
+                .iter()
+                .map(|path| format!("--dpkgopt=path-include={path}")),
+        )
         .arg("--skip=update,download/empty,essential/unlink")
         .arg("--setup-hook=mkdir -p \"$1\"/var/cache/apt/archives \"$1\"/var/lib/apt/lists")
         .arg(sync_in(&archives, "/var/cache/apt/archives/"))

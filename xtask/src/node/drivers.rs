@@ -31,15 +31,24 @@ impl Drivers {
         });
         let release = releases.next().context("looking for modules.dep")?;
         let text = tree.text(&format!("{prefix}{release}/modules.dep"))?;
-        Ok(Drivers { dependencies: parse_dependencies(&text), release })
+        Ok(Drivers {
+            dependencies: parse_dependencies(&text),
+            release,
+        })
     }
 
     /// Unpacked modules with their file names, each after what it depends on.
     pub fn in_load_order(&self, tree: &Tree, names: &[String]) -> Result<Vec<(String, Vec<u8>)>> {
         let mut order: Vec<&str> = Vec::new();
         for name in names {
-            let path = self.find(name).with_context(|| format!("the kernel has no module {name}"))?;
-            let needed = self.dependencies[path].iter().rev().map(String::as_str).chain([path]);
+            let path = self
+                .find(name)
+                .with_context(|| format!("the kernel has no module {name}"))?;
+            let needed = self.dependencies[path]
+                .iter()
+                .rev()
+                .map(String::as_str)
+                .chain([path]);
             for path in needed {
                 if !order.contains(&path) {
                     order.push(path);
@@ -63,17 +72,29 @@ impl Drivers {
     /// the indexes anew.
     pub fn prune(&self, tree: &mut Tree, keep: &[String]) -> Result<()> {
         let kept = self.with_dependencies(keep)?;
-        for path in self.dependencies.keys().filter(|path| !kept.contains(path.as_str())) {
+        for path in self
+            .dependencies
+            .keys()
+            .filter(|path| !kept.contains(path.as_str()))
+        {
             tree.remove(&self.full_path(path));
         }
-        self.index(tree, &kept).context("indexing the kernel modules")
+        self.index(tree, &kept)
+            .context("indexing the kernel modules")
     }
 
     fn with_dependencies(&self, keep: &[String]) -> Result<BTreeSet<&str>> {
         let mut kept = BTreeSet::new();
         for wanted in keep {
-            let named: Vec<_> = self.dependencies.iter().filter(|(path, _)| is_named(path, wanted)).collect();
-            ensure!(!named.is_empty(), "the kernel has no module or folder {wanted}");
+            let named: Vec<_> = self
+                .dependencies
+                .iter()
+                .filter(|(path, _)| is_named(path, wanted))
+                .collect();
+            ensure!(
+                !named.is_empty(),
+                "the kernel has no module or folder {wanted}"
+            );
             for (path, needed) in named {
                 kept.insert(path.as_str());
                 kept.extend(needed.iter().map(String::as_str));
@@ -86,25 +107,43 @@ impl Drivers {
     fn index(&self, tree: &mut Tree, kept: &BTreeSet<&str>) -> Result<()> {
         let folder = tempfile::tempdir().context("making a temporary folder")?;
         let release = folder.path().join("lib/modules").join(&self.release);
-        let sources = ["modules.order", "modules.builtin", "modules.builtin.modinfo"];
+        let sources = [
+            "modules.order",
+            "modules.builtin",
+            "modules.builtin.modinfo",
+        ];
         for path in kept.iter().copied().chain(sources) {
             let target = release.join(path);
             fs::create_dir_all(target.parent().unwrap_or(&release))?;
             fs::write(target, tree.content(&self.full_path(path))?)?;
         }
-        process::run(process::system_tool("depmod").arg("-b").arg(folder.path()).arg(&self.release))?;
+        process::run(
+            process::system_tool("depmod")
+                .arg("-b")
+                .arg(folder.path())
+                .arg(&self.release),
+        )?;
 
         tree.remove(&self.full_path("modules.*"));
-        let mut names: Vec<_> = fs::read_dir(&release)?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
+        let mut names: Vec<_> = fs::read_dir(&release)?
+            .map(|entry| Ok(entry?.file_name()))
+            .collect::<Result<_>>()?;
         names.sort();
-        for name in names.iter().filter_map(|name| name.to_str()).filter(|name| name.starts_with("modules.")) {
+        for name in names
+            .iter()
+            .filter_map(|name| name.to_str())
+            .filter(|name| name.starts_with("modules."))
+        {
             tree.insert(&self.full_path(name), 0o644, fs::read(release.join(name))?);
         }
         Ok(())
     }
 
     fn find(&self, name: &str) -> Option<&str> {
-        self.dependencies.keys().map(String::as_str).find(|path| name_of(path) == name)
+        self.dependencies
+            .keys()
+            .map(String::as_str)
+            .find(|path| name_of(path) == name)
     }
 
     fn full_path(&self, path: &str) -> String {
@@ -147,7 +186,10 @@ mod tests {
             kernel/scsi/scsi_mod.ko.xz: kernel/scsi/scsi_common.ko.xz\n\
             kernel/scsi/scsi_common.ko.xz:\n\
             kernel/net/dummy.ko.xz:\n";
-        Drivers { release: "6.12".into(), dependencies: parse_dependencies(text) }
+        Drivers {
+            release: "6.12".into(),
+            dependencies: parse_dependencies(text),
+        }
     }
 
     fn check_kept(keep: &[&str], expected: &[&str]) {
@@ -165,7 +207,12 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_named() {
-        let error = drivers().with_dependencies(&["floppy".to_owned()]).unwrap_err();
-        assert_eq!(error.to_string(), "the kernel has no module or folder floppy");
+        let error = drivers()
+            .with_dependencies(&["floppy".to_owned()])
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the kernel has no module or folder floppy"
+        );
     }
 }

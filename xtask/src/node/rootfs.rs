@@ -58,9 +58,15 @@ fn remove_packages(tree: &mut Tree, names: &[String]) -> Result<()> {
         .flat_map(|(_, files)| files.iter().map(String::as_str))
         .collect();
     for name in names {
-        let listed = files.get(name).with_context(|| format!("package {name} is not there"))?;
+        let listed = files
+            .get(name)
+            .with_context(|| format!("package {name} is not there"))?;
         // Backwards, so that a folder comes after what is in it.
-        for path in listed.iter().rev().filter(|path| !kept.contains(path.as_str())) {
+        for path in listed
+            .iter()
+            .rev()
+            .filter(|path| !kept.contains(path.as_str()))
+        {
             tree.remove_unless_used(path);
         }
         tree.remove(&format!("{DPKG_INFO}/{name}.*"));
@@ -73,12 +79,19 @@ fn remove_packages(tree: &mut Tree, names: &[String]) -> Result<()> {
 
 /// The paths of each package, sorted, as dpkg's lists have them.
 fn files_of_packages(tree: &Tree) -> Result<BTreeMap<String, BTreeSet<String>>> {
-    let lists = tree.below(DPKG_INFO).filter_map(|path| Some((path, path.strip_suffix(".list")?)));
+    let lists = tree
+        .below(DPKG_INFO)
+        .filter_map(|path| Some((path, path.strip_suffix(".list")?)));
     let mut files = BTreeMap::new();
     for (path, stem) in lists {
         let name = stem.rsplit('/').next().unwrap_or(stem);
         let name = name.split(':').next().unwrap_or(name);
-        let paths = tree.text(path)?.lines().map(real_path).filter(|path| !path.is_empty()).collect();
+        let paths = tree
+            .text(path)?
+            .lines()
+            .map(real_path)
+            .filter(|path| !path.is_empty())
+            .collect();
         files.insert(name.to_owned(), paths);
     }
     Ok(files)
@@ -116,15 +129,26 @@ fn installed(status: &str) -> Vec<Installed> {
 
 fn field<'a>(stanza: &'a str, name: &str) -> Option<&'a str> {
     let mut pairs = stanza.lines().filter_map(|line| line.split_once(": "));
-    pairs.find(|(key, _)| *key == name).map(|(_, value)| value.trim())
+    pairs
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value.trim())
 }
 
 fn lay_over(tree: &mut Tree, overlay: &Path) -> Result<()> {
     for path in stamp::files_below(overlay)? {
         let reading = || format!("reading {}", path.display());
-        let executable = fs::metadata(&path).with_context(reading)?.permissions().mode() & 0o100 != 0;
+        let executable = fs::metadata(&path)
+            .with_context(reading)?
+            .permissions()
+            .mode()
+            & 0o100
+            != 0;
         let mode = if executable { 0o755 } else { 0o644 };
-        let relative = path.strip_prefix(overlay).unwrap_or(&path).to_string_lossy().into_owned();
+        let relative = path
+            .strip_prefix(overlay)
+            .unwrap_or(&path)
+            .to_string_lossy()
+            .into_owned();
         tree.insert(&relative, mode, fs::read(&path).with_context(reading)?);
     }
     Ok(())
@@ -141,7 +165,10 @@ mod tests {
     fn packages_leave_the_database() {
         let status = without_packages(STATUS, &BTreeSet::from(["apt", "perl-base"]));
         assert_eq!(status, "Package: bash\nVersion: 5.2\n\n");
-        let bash = Installed { name: "bash".into(), version: "5.2".into() };
+        let bash = Installed {
+            name: "bash".into(),
+            version: "5.2".into(),
+        };
         assert_eq!(installed(&status), [bash]);
     }
 
@@ -153,7 +180,12 @@ mod tests {
 
     #[test]
     fn paths_behind_links() {
-        for (listed, real) in [("/.", ""), ("/lib/a", "usr/lib/a"), ("/usr/bin/a", "usr/bin/a"), ("/etc", "etc")] {
+        for (listed, real) in [
+            ("/.", ""),
+            ("/lib/a", "usr/lib/a"),
+            ("/usr/bin/a", "usr/bin/a"),
+            ("/etc", "etc"),
+        ] {
             assert_eq!(real_path(listed), real, "{listed}");
         }
     }

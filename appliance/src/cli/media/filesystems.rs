@@ -12,9 +12,15 @@ use super::disk::Extent;
 pub fn content(folder: &Path) -> anyhow::Result<u64> {
     let mut sum = 0;
     for entry in fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))? {
-        let path = entry.with_context(|| format!("listing {}", folder.display()))?.path();
+        let path = entry
+            .with_context(|| format!("listing {}", folder.display()))?
+            .path();
         let data = fs::metadata(&path).with_context(|| format!("reading {}", path.display()))?;
-        sum += if data.is_dir() { content(&path)? } else { data.len() };
+        sum += if data.is_dir() {
+            content(&path)?
+        } else {
+            data.len()
+        };
     }
     Ok(sum)
 }
@@ -24,24 +30,40 @@ pub fn make_fat(file: &Path, length: u64, folder: &Path) -> anyhow::Result<()> {
     File::create(file)
         .and_then(|created| created.set_len(length))
         .with_context(|| format!("making {}", file.display()))?;
-    spawn(tool("mkfs.vfat").args(["-F", "16", "-n", "CONFIG"]).arg(file))?;
+    spawn(
+        tool("mkfs.vfat")
+            .args(["-F", "16", "-n", "CONFIG"])
+            .arg(file),
+    )?;
     let mut entries: Vec<PathBuf> = fs::read_dir(folder)
         .with_context(|| format!("listing {}", folder.display()))?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<_, _>>()
         .with_context(|| format!("listing {}", folder.display()))?;
     entries.sort();
-    spawn(tool("mcopy").args(["-s", "-Q", "-i"]).arg(file).args(entries).arg("::/")).context("filling CONFIG")
+    spawn(
+        tool("mcopy")
+            .args(["-s", "-Q", "-i"])
+            .arg(file)
+            .args(entries)
+            .arg("::/"),
+    )
+    .context("filling CONFIG")
 }
 
 /// Makes an ext4 filesystem with what is in `folder`, at its place on the disk.
 pub fn make_ext4(disk: &Path, place: &Extent, folder: &Path) -> anyhow::Result<()> {
     // Few files, and large ones: one inode for 64 KiB is plenty. The disk is zero there already, so
     // that nothing is left to be initialised when it is mounted.
-    let options = format!("offset={},root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0,nodiscard", place.start);
+    let options = format!(
+        "offset={},root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0,nodiscard",
+        place.start
+    );
     spawn(
         tool("mke2fs")
-            .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-i", "65536", "-m", "0"])
+            .args([
+                "-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-i", "65536", "-m", "0",
+            ])
             .args(["-J", "size=16", "-L", "DATA", "-E", &options, "-d"])
             .arg(folder)
             .arg(disk)
@@ -53,7 +75,10 @@ pub fn make_ext4(disk: &Path, place: &Extent, folder: &Path) -> anyhow::Result<(
 /// A tool of the system's administration: distributions keep some where a user's PATH does not look.
 fn tool(name: &str) -> Command {
     let folders = ["/usr/sbin", "/sbin"].map(Path::new);
-    let found = folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file());
+    let found = folders
+        .iter()
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file());
     Command::new(found.unwrap_or_else(|| name.into()))
 }
 
@@ -66,7 +91,10 @@ fn spawn(command: &mut Command) -> anyhow::Result<()> {
         .output()
         .with_context(|| format!("starting {name} (is it installed?)"))?;
     if !output.status.success() {
-        bail!("{name} failed: {}", String::from_utf8_lossy(&output.stderr).trim_end());
+        bail!(
+            "{name} failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        );
     }
     Ok(())
 }

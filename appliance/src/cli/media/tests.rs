@@ -13,11 +13,19 @@ const OS_IMAGE: &[u8] = b"an OS image";
 
 /// A disk with the appliance's partitions: ESP, CONFIG, DATA, the first bytes of ESP marked.
 fn base_image(path: &Path) {
-    let mut disk = File::options().read(true).write(true).create(true).truncate(true).open(path).unwrap();
+    let mut disk = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(path)
+        .unwrap();
     disk.set_len(40 * MIB).unwrap();
     disk.write_all(b"boot sector").unwrap();
     let mut table = GPT::new_from(&mut disk, 512, [1; 16]).unwrap();
-    for (number, (name, start, end)) in (1..).zip([("ESP", 1, 4), ("CONFIG", 4, 20), ("DATA", 20, 39)]) {
+    for (number, (name, start, end)) in
+        (1..).zip([("ESP", 1, 4), ("CONFIG", 4, 20), ("DATA", 20, 39)])
+    {
         table[number] = GPTPartitionEntry {
             partition_type_guid: [2; 16],
             unique_partition_guid: [number as u8; 16],
@@ -55,7 +63,10 @@ fn compose_arguments(folder: &Path, sha256: &str) -> Compose {
 }
 
 fn own_hash() -> String {
-    Sha256::digest(OS_IMAGE).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(OS_IMAGE)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn output_of(command: &mut Command) -> String {
@@ -78,15 +89,33 @@ fn a_composed_disk_has_the_configuration_and_the_images() {
     assert_eq!(fs::read(&arguments.output).unwrap()[..11], *b"boot sector");
 
     let config = format!("{}@@{}", arguments.output.display(), 4 * MIB);
-    let read = |name: &str| output_of(Command::new("mtype").args(["-i", &config, name]).env("MTOOLS_SKIP_CHECK", "1"));
+    let read = |name: &str| {
+        output_of(
+            Command::new("mtype")
+                .args(["-i", &config, name])
+                .env("MTOOLS_SKIP_CHECK", "1"),
+        )
+    };
     assert_eq!(read("::/cluster.yaml"), cluster(&own_hash()));
     assert_eq!(read("::/admin-token"), "secret");
 
     let data = folder.path().join("data.ext4");
-    fs::write(&data, &fs::read(&arguments.output).unwrap()[20 * MIB as usize..]).unwrap();
-    let found = output_of(Command::new("/usr/sbin/debugfs").args(["-R", "cat /images/node.img"]).arg(&data));
+    fs::write(
+        &data,
+        &fs::read(&arguments.output).unwrap()[20 * MIB as usize..],
+    )
+    .unwrap();
+    let found = output_of(
+        Command::new("/usr/sbin/debugfs")
+            .args(["-R", "cat /images/node.img"])
+            .arg(&data),
+    );
     assert_eq!(found.as_bytes(), OS_IMAGE);
-    output_of(Command::new("/usr/sbin/e2fsck").args(["-f", "-n"]).arg(&data));
+    output_of(
+        Command::new("/usr/sbin/e2fsck")
+            .args(["-f", "-n"])
+            .arg(&data),
+    );
 }
 
 /// Composes and expects a refusal that leaves neither a disk nor scratch files.
@@ -97,22 +126,40 @@ fn check_refusal(change: impl FnOnce(&mut Compose), expected: &str) {
     let error = format!("{:#}", run(&arguments).unwrap_err());
     assert!(error.contains(expected), "{error}");
     assert!(!arguments.output.exists());
-    let left = fs::read_dir(folder.path()).unwrap().flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with('.'));
+    let left = fs::read_dir(folder.path())
+        .unwrap()
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with('.'));
     assert_eq!(left.count(), 0);
 }
 
 #[test]
 fn refusals_name_their_reason() {
-    check_refusal(|arguments| fs::write(arguments.images_dir.join("node.img"), "other").unwrap(), "cluster.yaml says");
-    check_refusal(|arguments| fs::remove_file(arguments.images_dir.join("node.img")).unwrap(), "there is no node.img in");
-    check_refusal(|arguments| fs::write(&arguments.config, "version: 1\nclutser: {}\n").unwrap(), "clutser");
-    check_refusal(|arguments| arguments.size = Some(30 * MIB), "a disk of 31457280 bytes is too small");
+    check_refusal(
+        |arguments| fs::write(arguments.images_dir.join("node.img"), "other").unwrap(),
+        "cluster.yaml says",
+    );
+    check_refusal(
+        |arguments| fs::remove_file(arguments.images_dir.join("node.img")).unwrap(),
+        "there is no node.img in",
+    );
+    check_refusal(
+        |arguments| fs::write(&arguments.config, "version: 1\nclutser: {}\n").unwrap(),
+        "clutser",
+    );
+    check_refusal(
+        |arguments| arguments.size = Some(30 * MIB),
+        "a disk of 31457280 bytes is too small",
+    );
 }
 
 #[test]
 fn a_wrong_hash_can_be_let_through() {
     let folder = tempfile::tempdir().unwrap();
-    let arguments = Compose { no_verify_images: true, ..compose_arguments(folder.path(), &"00".repeat(32)) };
+    let arguments = Compose {
+        no_verify_images: true,
+        ..compose_arguments(folder.path(), &"00".repeat(32))
+    };
     run(&arguments).unwrap();
     assert!(arguments.output.exists());
 }

@@ -1,7 +1,7 @@
 //! Butane's key names (`size_mib`) → Ignition's (`sizeMiB`), by the schema.
 
 use crate::report::Problem;
-use crate::source::schema::{CONFIG, Shape};
+use crate::source::schema::{CONFIG, Shape, unknown_key};
 use crate::source::{Member, Node, Value};
 
 /// Renames every key. Unknown ones are told of and left out.
@@ -14,20 +14,38 @@ pub(super) fn snake_path(path: &str) -> String {
     path.split('.').map(snake).collect::<Vec<_>>().join(".")
 }
 
-fn rename_node(node: Node, shape: &Shape, path: &str, minor: u8, problems: &mut Vec<Problem>) -> Node {
+fn rename_node(
+    node: Node,
+    shape: &Shape,
+    path: &str,
+    minor: u8,
+    problems: &mut Vec<Problem>,
+) -> Node {
     let value = match (node.value, shape) {
         (Value::Object(members), Shape::Object(fields)) => {
             let mut renamed = Vec::new();
-            for Member { key, position, node } in members {
+            for Member {
+                key,
+                position,
+                node,
+            } in members
+            {
                 let path = format!("{path}.{key}");
-                let field = fields.iter().find(|field| snake(field.name) == key && field.since <= minor);
+                let field = fields
+                    .iter()
+                    .find(|field| snake(field.name) == key && field.since <= minor);
                 let Some(field) = field else {
-                    let message = format!("unknown key `{key}` is ignored");
+                    let known: Vec<String> = fields.iter().map(|field| snake(field.name)).collect();
+                    let message = unknown_key(&key, known.iter().map(String::as_str));
                     problems.push(Problem::warning(path, message).at(position));
                     continue;
                 };
                 let node = rename_node(node, &field.shape, &path, minor, problems);
-                renamed.push(Member { key: field.name.to_owned(), position, node });
+                renamed.push(Member {
+                    key: field.name.to_owned(),
+                    position,
+                    node,
+                });
             }
             Value::Object(renamed)
         }

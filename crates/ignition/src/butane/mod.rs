@@ -3,6 +3,8 @@
 //! The text is turned into the tree that an Ignition config would have made, every value with its
 //! place in the YAML, and judged as that.
 
+mod boot_device;
+mod grub;
 mod keys;
 mod local;
 mod mount_unit;
@@ -41,14 +43,20 @@ pub struct Translated {
 /// YAML and the key's path as written there.
 pub fn translate(yaml: &str, files: &dyn LocalFiles) -> Result<Translated, Report> {
     let mut tree = yaml::read(yaml)?;
-    let minor = spec_minor(&mut tree)?;
-    let mut translation = Translation { minor, files, problems: Vec::new() };
-    refuse_sugar(&mut tree, &mut translation);
+    let Dialect { minor, fcos } = dialect(&mut tree)?;
+    let mut translation = Translation {
+        minor,
+        fcos,
+        files,
+        problems: Vec::new(),
+    };
+    let boot_device = boot_device::take(&mut tree, &mut translation);
+    let grub = grub::take(&mut tree, &mut translation);
     resources::embed(&mut tree, &mut translation);
     trees::embed(&mut tree, &mut translation);
     let units = mount_unit::take(&mut tree, &mut translation);
-    let tree = keys::rename(tree, minor, &mut translation.problems);
-    let mut outcome = judge(&tree, units, minor, translation.problems);
+    let generated = [units, boot_device, grub].into_iter().flatten().collect();
+    let mut outcome = judge(tree, generated, minor, translation.problems);
     let problems = match &mut outcome {
         Ok(translated) => &mut translated.warnings,
         Err(report) => &mut report.problems,
@@ -64,95 +72,154 @@ pub fn translate(yaml: &str, files: &dyn LocalFiles) -> Result<Translated, Repor
 struct Translation<'a> {
     /// Minor version of the Ignition spec that the text leads to.
     minor: u8,
+    /// Minor version of the variant, where that is `fcos`.
+    fcos: Option<u8>,
     files: &'a dyn LocalFiles,
     problems: Vec<Problem>,
 }
 
 impl Translation<'_> {
     fn error(&mut self, path: impl Into<String>, position: Position, message: impl Into<String>) {
-        self.problems.push(Problem::error(path, message).at(position));
+        self.problems
+            .push(Problem::error(path, message).at(position));
     }
 
-    /// Whether a key of Butane's own exists in the text's version; tells of it where it does not.
+    fn warning(&mut self, path: impl Into<String>, position: Position, message: impl Into<String>) {
+        self.problems
+            .push(Problem::warning(path, message).at(position));
+    }
+
+    /// Whether a key of Butane's own exists where Ignition's spec 3.`since` is led to; tells of it
+    /// where it does not.
     fn knows(&mut self, key: &str, since: u8, path: &str, position: Position) -> bool {
         if self.minor < since {
-            let message = format!("key `{key}` is ignored: it came with a later version of the variant");
-            self.problems.push(Problem::warning(path, message).at(position));
+            let message =
+                format!("key `{key}` is ignored: it came with a later version of the variant");
+            self.warning(path, position, message);
         }
         self.minor >= since
     }
+
+    /// The same for a key at the top that only `fcos` has, since its version 1.`since`.
+    fn knows_of_fcos(&mut self, key: &str, since: u8, position: Position) -> bool {
+        let is_known = self.fcos.is_some_and(|version| version >= since);
+        if !is_known {
+            let message =
+                format!("key `{key}` is ignored: variant fcos has it since version 1.{since}.0");
+            self.warning(format!("$.{key}"), position, message);
+        }
+        is_known
+    }
 }
 
-/// Which Ignition spec a text leads to: takes `variant` and `version` out.
-fn spec_minor(tree: &mut Node) -> Result<u8, Problem> {
+/// What a text's variant and version come to.
+struct Dialect {
+    /// Minor version of the Ignition spec.
+    minor: u8,
+    /// Minor version of the variant, where that is `fcos`.
+    fcos: Option<u8>,
+}
+
+/// Which dialect a text is in: takes `variant` and `version` out.
+fn dialect(tree: &mut Node) -> Result<Dialect, Problem> {
     let start = tree.position;
     if !matches!(tree.value, Value::Object(_)) {
         let message = format!("expected a mapping, found {}", tree.kind());
         return Err(Problem::error("$", message).at(start));
     }
-    let (variant, version) = (tree.take("variant"), tree.take("version"));
-    let Some(variant) = variant else {
-        return Err(Problem::error("$.variant", "`variant: fcos` or `variant: flatcar` is missing").at(start));
+    let (Some(variant), Some(version)) = (tree.take("variant"), tree.take("version")) else {
+        let message = "`variant:` (`fcos` or `flatcar`) and `version:` are required";
+        return Err(Problem::error("$", message).at(start));
     };
-    let Some(version) = version else {
-        return Err(Problem::error("$.version", "`version:` is missing").at(start));
-    };
-    let known: &[(&str, u8)] = match variant.as_str().unwrap_or_default() {
-        "fcos" => &[
-            ("1.0.0", 0),
-            ("1.1.0", 1),
-            ("1.2.0", 2),
-            ("1.3.0", 2),
-            ("1.4.0", 3),
-            ("1.5.0", 4),
-            ("1.6.0", 5),
-        ],
-        "flatcar" => &[("1.0.0", 3), ("1.1.0", 4)],
+    let (known, is_fcos): (&[(&str, u8)], bool) = match variant.as_str().unwrap_or_default() {
+        "fcos" => (&FCOS, true),
+        "flatcar" => (&FLATCAR, false),
         other => {
             let message = format!("variant `{other}` is not supported: `fcos` and `flatcar` are");
             return Err(Problem::error("$.variant", message).at(variant.position));
         }
     };
     let text = version.as_str().unwrap_or_default();
-    known.iter().find(|(name, _)| *name == text).map(|(_, minor)| *minor).ok_or_else(|| {
+    let Some(index) = known.iter().position(|(name, _)| *name == text) else {
         let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
-        let message = format!("version `{text}` is not supported: {} are", names.join(", "));
-        Problem::error("$.version", message).at(version.position)
+        let message = format!(
+            "version `{text}` is not supported: {} are",
+            names.join(", ")
+        );
+        return Err(Problem::error("$.version", message).at(version.position));
+    };
+    Ok(Dialect {
+        minor: known[index].1,
+        fcos: is_fcos.then_some(index as u8),
     })
 }
 
-/// Sugar for whole disk layouts and boot loaders.
-fn refuse_sugar(tree: &mut Node, translation: &mut Translation<'_>) {
-    for key in ["boot_device", "grub"] {
-        if let Some(node) = tree.take(key) {
-            let message = format!("`{key}` is not translated yet: it comes with the disks stage");
-            translation.error(format!("$.{key}"), node.position, message);
+/// Versions and the minor versions of the Ignition spec that they lead to, in order from 1.0.0.
+const FCOS: [(&str, u8); 7] = [
+    ("1.0.0", 0),
+    ("1.1.0", 1),
+    ("1.2.0", 2),
+    ("1.3.0", 2),
+    ("1.4.0", 3),
+    ("1.5.0", 4),
+    ("1.6.0", 5),
+];
+const FLATCAR: [(&str, u8); 2] = [("1.0.0", 3), ("1.1.0", 4)];
+
+/// The author's tree under what was generated for it → a valid config.
+fn judge(
+    tree: Node,
+    generated: Vec<Node>,
+    minor: u8,
+    mut problems: Vec<Problem>,
+) -> Result<Translated, Report> {
+    let tree = keys::rename(tree, minor, &mut problems);
+    let own = decode(&tree, &CONFIG, minor);
+    problems.extend(own.problems);
+    let mut json = own.json;
+    json["ignition"]["version"] = format!("3.{minor}.0").into();
+    let mut semantic = judge_json(&json, minor);
+    own.places.locate(&mut semantic);
+    for part in generated {
+        let part = keys::rename(part, minor, &mut problems);
+        let part = decode(&part, &CONFIG, minor);
+        problems.extend(part.problems);
+        // What the author wrote wins over what is made for them.
+        json = merge_json(part.json, json);
+        semantic = relocate(judge_json(&json, minor), semantic);
+    }
+    problems.append(&mut semantic);
+    match serde_json::from_value::<Config>(json) {
+        Ok(config) => {
+            let json = serde_json::to_value(&config).unwrap_or_default();
+            let Parsed { config, warnings } = finish(config, problems, minor)?;
+            Ok(Translated {
+                json,
+                config,
+                warnings,
+            })
+        }
+        Err(error) => {
+            problems.push(Problem::error("$", error.to_string()));
+            Err(problems.into())
         }
     }
 }
 
-fn judge(tree: &Node, units: Vec<Json>, minor: u8, mut problems: Vec<Problem>) -> Result<Translated, Report> {
-    let decoded = decode(tree, &CONFIG, minor);
-    problems.extend(decoded.problems);
-    let version = format!("3.{minor}.0");
-    let mut json = decoded.json;
-    json["ignition"]["version"] = version.as_str().into();
-    if !units.is_empty() {
-        // What the author wrote wins over what is made for them.
-        let generated = serde_json::json!({"ignition": {"version": version}, "systemd": {"units": units}});
-        json = merge_json(generated, json);
-    }
-    let config: Config = match serde_json::from_value(json) {
-        Ok(config) => config,
-        Err(error) => {
-            problems.push(Problem::error("$", error.to_string()));
-            return Err(problems.into());
-        }
+fn judge_json(json: &Json, minor: u8) -> Vec<Problem> {
+    let config = serde_json::from_value::<Config>(json.clone());
+    config
+        .map(|config| validate::validate(&config, minor))
+        .unwrap_or_default()
+}
+
+/// Problems of a merged config, each with the path and place that it had before the merge moved it.
+fn relocate(merged: Vec<Problem>, mut before: Vec<Problem>) -> Vec<Problem> {
+    let find = |problem: Problem| {
+        let index = before
+            .iter()
+            .position(|other| other.message == problem.message);
+        index.map_or(problem, |index| before.remove(index))
     };
-    let mut semantic = validate::validate(&config, minor);
-    decoded.places.locate(&mut semantic);
-    problems.append(&mut semantic);
-    let json = serde_json::to_value(&config).unwrap_or_default();
-    let Parsed { config, warnings } = finish(config, problems, minor)?;
-    Ok(Translated { json, config, warnings })
+    merged.into_iter().map(find).collect()
 }

@@ -1,8 +1,9 @@
 //! `with_mount_unit` of a filesystem → a systemd unit that mounts it (or swaps to it).
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::Translation;
+use super::boot_device::node;
 use super::resources::descend;
 use crate::source::{Node, Value};
 
@@ -10,15 +11,27 @@ use crate::source::{Node, Value};
 const SINCE: u8 = 1;
 const SWAP_SINCE: u8 = 3;
 
-/// Takes every `with_mount_unit` out; the units that they ask for.
-pub(super) fn take(tree: &mut Node, translation: &mut Translation<'_>) -> Vec<Json> {
+/// Takes every `with_mount_unit` out; a config with the units that they ask for.
+pub(super) fn take(tree: &mut Node, translation: &mut Translation<'_>) -> Option<Node> {
+    let position = tree.position;
+    let units = take_units(tree, translation);
+    (!units.is_empty()).then(|| node(&json!({"systemd": {"units": units}}), position))
+}
+
+fn take_units(tree: &mut Node, translation: &mut Translation<'_>) -> Vec<Json> {
     let remote = remote_volumes(tree);
     let mut units = Vec::new();
-    let Some(Node { value: Value::Array(filesystems), .. }) = descend(tree, &["storage", "filesystems"]) else {
+    let Some(Node {
+        value: Value::Array(filesystems),
+        ..
+    }) = descend(tree, &["storage", "filesystems"])
+    else {
         return units;
     };
     for (index, filesystem) in filesystems.iter_mut().enumerate() {
-        let Some(wanted) = filesystem.take("with_mount_unit") else { continue };
+        let Some(wanted) = filesystem.take("with_mount_unit") else {
+            continue;
+        };
         let at = format!("$.storage.filesystems.{index}");
         let path = format!("{at}.with_mount_unit");
         if !translation.knows("with_mount_unit", SINCE, &path, wanted.position) {
@@ -27,16 +40,28 @@ pub(super) fn take(tree: &mut Node, translation: &mut Translation<'_>) -> Vec<Js
         if wanted.as_bool() != Some(true) {
             continue;
         }
-        let text = |key| filesystem.get(key).and_then(Node::as_str).unwrap_or_default();
+        let text = |key| {
+            filesystem
+                .get(key)
+                .and_then(Node::as_str)
+                .unwrap_or_default()
+        };
         let (device, format, mount_point) = (text("device"), text("format"), text("path"));
         if format.is_empty() {
             translation.error(path, wanted.position, "a mount unit needs a `format`");
         } else if format == "swap" && translation.minor < SWAP_SINCE {
-            translation.error(path, wanted.position, "a unit for swap came with a later version of the variant");
+            translation.error(
+                path,
+                wanted.position,
+                "a unit for swap came with a later version of the variant",
+            );
         } else if format != "swap" && mount_point.is_empty() {
             translation.error(path, wanted.position, "a mount unit needs a `path`");
         } else {
-            let options = filesystem.get("mount_options").map(Node::items).unwrap_or_default();
+            let options = filesystem
+                .get("mount_options")
+                .map(Node::items)
+                .unwrap_or_default();
             let options: Vec<&str> = options.iter().filter_map(Node::as_str).collect();
             let is_remote = remote.iter().any(|volume| volume == device);
             units.push(unit(device, format, mount_point, &options, is_remote));
@@ -47,14 +72,26 @@ pub(super) fn take(tree: &mut Node, translation: &mut Translation<'_>) -> Vec<Js
 
 /// Device names of volumes that need the network to be unlocked.
 fn remote_volumes(tree: &Node) -> Vec<String> {
-    let volumes = tree.get("storage").and_then(|storage| storage.get("luks")).map(Node::items);
+    let volumes = tree
+        .get("storage")
+        .and_then(|storage| storage.get("luks"))
+        .map(Node::items);
     let mut names = Vec::new();
     for volume in volumes.unwrap_or_default() {
-        let Some(clevis) = volume.get("clevis") else { continue };
-        let has_tang = clevis.get("tang").is_some_and(|tang| !tang.items().is_empty());
-        let custom = clevis.get("custom").and_then(|custom| custom.get("needs_network"));
+        let Some(clevis) = volume.get("clevis") else {
+            continue;
+        };
+        let has_tang = clevis
+            .get("tang")
+            .is_some_and(|tang| !tang.items().is_empty());
+        let custom = clevis
+            .get("custom")
+            .and_then(|custom| custom.get("needs_network"));
         if has_tang || custom.and_then(Node::as_bool) == Some(true) {
-            let name = volume.get("name").and_then(Node::as_str).unwrap_or_default();
+            let name = volume
+                .get("name")
+                .and_then(Node::as_str)
+                .unwrap_or_default();
             names.push(format!("/dev/mapper/{name}"));
             names.push(format!("/dev/disk/by-id/dm-name-{name}"));
         }
@@ -70,7 +107,7 @@ fn unit(device: &str, format: &str, mount_point: &str, options: &[&str], is_remo
         text.push_str(&format!("[Swap]\nWhat={device}\n"));
         push_options(&mut text, &options);
         text.push_str("\n[Install]\nRequiredBy=swap.target");
-        return serde_json::json!({"name": format!("{escaped}.swap"), "enabled": true, "contents": text});
+        return json!({"name": format!("{escaped}.swap"), "enabled": true, "contents": text});
     }
     text.push_str(&format!(
         "[Unit]\nRequires=systemd-fsck@{escaped}.service\nAfter=systemd-fsck@{escaped}.service\n\n\
@@ -83,7 +120,7 @@ fn unit(device: &str, format: &str, mount_point: &str, options: &[&str], is_remo
     let target = if is_remote { "remote-fs" } else { "local-fs" };
     text.push_str(&format!("\n[Install]\nRequiredBy={target}.target"));
     let name = format!("{}.mount", escape_path(mount_point));
-    serde_json::json!({"name": name, "enabled": true, "contents": text})
+    json!({"name": name, "enabled": true, "contents": text})
 }
 
 fn push_options(text: &mut String, options: &[&str]) {

@@ -16,26 +16,61 @@ const LOCAL_TEXT_SINCE: u8 = 4;
 const LOCAL_SINCE: u8 = 1;
 
 pub(super) fn embed(tree: &mut Node, translation: &mut Translation<'_>) {
-    each(tree, &["ignition", "config", "merge"], translation, embed_resource);
-    each(tree, &["ignition", "security", "tls", "certificate_authorities"], translation, embed_resource);
+    each(
+        tree,
+        &["ignition", "config", "merge"],
+        translation,
+        embed_resource,
+    );
+    each(
+        tree,
+        &["ignition", "security", "tls", "certificate_authorities"],
+        translation,
+        embed_resource,
+    );
     if let Some(replace) = descend(tree, &["ignition", "config", "replace"]) {
         embed_resource(replace, "$.ignition.config.replace", translation);
     }
-    each(tree, &["storage", "files"], translation, |file, path, translation| {
-        if let Some(contents) = descend(file, &["contents"]) {
-            embed_resource(contents, &format!("{path}.contents"), translation);
-        }
-        each_item(descend(file, &["append"]), &format!("{path}.append"), translation, embed_resource);
-    });
-    each(tree, &["storage", "luks"], translation, |volume, path, translation| {
-        if let Some(key) = descend(volume, &["key_file"]) {
-            embed_resource(key, &format!("{path}.key_file"), translation);
-        }
-    });
-    each(tree, &["systemd", "units"], translation, |unit, path, translation| {
-        embed_text(unit, path, translation);
-        each_item(descend(unit, &["dropins"]), &format!("{path}.dropins"), translation, embed_text);
-    });
+    each(
+        tree,
+        &["storage", "files"],
+        translation,
+        |file, path, translation| {
+            if let Some(contents) = descend(file, &["contents"]) {
+                embed_resource(contents, &format!("{path}.contents"), translation);
+            }
+            each_item(
+                descend(file, &["append"]),
+                &format!("{path}.append"),
+                translation,
+                embed_resource,
+            );
+        },
+    );
+    each(
+        tree,
+        &["storage", "luks"],
+        translation,
+        |volume, path, translation| {
+            if let Some(key) = descend(volume, &["key_file"]) {
+                embed_resource(key, &format!("{path}.key_file"), translation);
+            }
+        },
+    );
+    each(
+        tree,
+        &["systemd", "units"],
+        translation,
+        |unit, path, translation| {
+            embed_text(unit, path, translation);
+            each_item(
+                descend(unit, &["dropins"]),
+                &format!("{path}.dropins"),
+                translation,
+                embed_text,
+            );
+        },
+    );
     each(tree, &["passwd", "users"], translation, embed_keys);
 }
 
@@ -58,7 +93,11 @@ pub(super) fn read(
     translation: &mut Translation<'_>,
 ) -> Option<Vec<u8>> {
     let Some(inside) = local::inside(name) else {
-        translation.error(path, position, format!("`{name}` leads out of the folder of local files"));
+        translation.error(
+            path,
+            position,
+            format!("`{name}` leads out of the folder of local files"),
+        );
         return None;
     };
     match translation.files.read(&inside) {
@@ -74,8 +113,14 @@ pub(super) fn read(
 pub(super) fn descend<'a>(node: &'a mut Node, keys: &[&str]) -> Option<&'a mut Node> {
     let mut node = node;
     for key in keys {
-        let Value::Object(members) = &mut node.value else { return None };
-        node = &mut members.iter_mut().rev().find(|member| member.key == *key)?.node;
+        let Value::Object(members) = &mut node.value else {
+            return None;
+        };
+        node = &mut members
+            .iter_mut()
+            .rev()
+            .find(|member| member.key == *key)?
+            .node;
     }
     Some(node)
 }
@@ -86,7 +131,12 @@ fn each(
     translation: &mut Translation<'_>,
     act: impl FnMut(&mut Node, &str, &mut Translation<'_>),
 ) {
-    each_item(descend(tree, keys), &format!("$.{}", keys.join(".")), translation, act);
+    each_item(
+        descend(tree, keys),
+        &format!("$.{}", keys.join(".")),
+        translation,
+        act,
+    );
 }
 
 fn each_item(
@@ -95,7 +145,11 @@ fn each_item(
     translation: &mut Translation<'_>,
     mut act: impl FnMut(&mut Node, &str, &mut Translation<'_>),
 ) {
-    if let Some(Node { value: Value::Array(items), .. }) = list {
+    if let Some(Node {
+        value: Value::Array(items),
+        ..
+    }) = list
+    {
         for (index, item) in items.iter_mut().enumerate() {
             act(item, &format!("{path}.{index}"), translation);
         }
@@ -105,11 +159,24 @@ fn each_item(
 fn embed_resource(resource: &mut Node, path: &str, translation: &mut Translation<'_>) {
     let inline = resource.take("inline");
     let local = resource.take("local").filter(|local| {
-        translation.knows("local", LOCAL_SINCE, &format!("{path}.local"), local.position)
+        translation.knows(
+            "local",
+            LOCAL_SINCE,
+            &format!("{path}.local"),
+            local.position,
+        )
     });
-    let given = [inline.is_some(), local.is_some(), resource.get("source").is_some()];
+    let given = [
+        inline.is_some(),
+        local.is_some(),
+        resource.get("source").is_some(),
+    ];
     if given.iter().filter(|given| **given).count() > 1 {
-        translation.error(path, resource.position, "only one of `source`, `inline` and `local` can be given");
+        translation.error(
+            path,
+            resource.position,
+            "only one of `source`, `inline` and `local` can be given",
+        );
         return;
     }
     let (bytes, position) = if let Some(inline) = inline {
@@ -121,7 +188,10 @@ fn embed_resource(resource: &mut Node, path: &str, translation: &mut Translation
         (Some(text.as_bytes().to_vec()), inline.position)
     } else if let Some(local) = local {
         let name = local.as_str().unwrap_or_default();
-        (read(name, &format!("{path}.local"), local.position, translation), local.position)
+        (
+            read(name, &format!("{path}.local"), local.position, translation),
+            local.position,
+        )
     } else {
         return;
     };
@@ -142,7 +212,9 @@ fn embed_resource(resource: &mut Node, path: &str, translation: &mut Translation
 
 /// `contents_local` of a unit or drop-in.
 fn embed_text(unit: &mut Node, path: &str, translation: &mut Translation<'_>) {
-    let Some(local) = unit.take("contents_local") else { return };
+    let Some(local) = unit.take("contents_local") else {
+        return;
+    };
     let path = format!("{path}.contents_local");
     if !translation.knows("contents_local", LOCAL_TEXT_SINCE, &path, local.position) {
         return;
@@ -160,22 +232,41 @@ fn embed_text(unit: &mut Node, path: &str, translation: &mut Translation<'_>) {
 
 /// `ssh_authorized_keys_local`: every line of every file that is not empty.
 fn embed_keys(user: &mut Node, path: &str, translation: &mut Translation<'_>) {
-    let Some(files) = user.take("ssh_authorized_keys_local") else { return };
+    let Some(files) = user.take("ssh_authorized_keys_local") else {
+        return;
+    };
     let path = format!("{path}.ssh_authorized_keys_local");
-    if !translation.knows("ssh_authorized_keys_local", LOCAL_TEXT_SINCE, &path, files.position) {
+    if !translation.knows(
+        "ssh_authorized_keys_local",
+        LOCAL_TEXT_SINCE,
+        &path,
+        files.position,
+    ) {
         return;
     }
     let mut keys = Vec::new();
     for (index, file) in files.items().iter().enumerate() {
         let name = file.as_str().unwrap_or_default();
-        let Some(bytes) = read(name, &format!("{path}.{index}"), file.position, translation) else { continue };
+        let Some(bytes) = read(name, &format!("{path}.{index}"), file.position, translation) else {
+            continue;
+        };
         let text = String::from_utf8_lossy(&bytes);
-        let lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty());
+        let lines = text
+            .lines()
+            .map(str::trim_end)
+            .filter(|line| !line.is_empty());
         keys.extend(lines.map(|line| Node::string(file.position, line)));
     }
-    if let Some(Node { value: Value::Array(present), .. }) = descend(user, &["ssh_authorized_keys"]) {
+    if let Some(Node {
+        value: Value::Array(present),
+        ..
+    }) = descend(user, &["ssh_authorized_keys"])
+    {
         present.append(&mut keys);
     } else if !keys.is_empty() {
-        user.insert("ssh_authorized_keys", Node::new(files.position, Value::Array(keys)));
+        user.insert(
+            "ssh_authorized_keys",
+            Node::new(files.position, Value::Array(keys)),
+        );
     }
 }

@@ -9,24 +9,39 @@ use crate::source::{Node, Value};
 const SINCE: u8 = 1;
 
 pub(super) fn embed(tree: &mut Node, translation: &mut Translation<'_>) {
-    let Some(storage) = descend(tree, &["storage"]) else { return };
-    let Some(trees) = storage.take("trees") else { return };
+    let Some(storage) = descend(tree, &["storage"]) else {
+        return;
+    };
+    let Some(trees) = storage.take("trees") else {
+        return;
+    };
     if !translation.knows("trees", SINCE, "$.storage.trees", trees.position) {
         return;
     }
     for (index, folder) in trees.items().iter().enumerate() {
-        embed_folder(folder, storage, &format!("$.storage.trees.{index}"), translation);
+        embed_folder(
+            folder,
+            storage,
+            &format!("$.storage.trees.{index}"),
+            translation,
+        );
     }
 }
 
 fn embed_folder(folder: &Node, storage: &mut Node, path: &str, translation: &mut Translation<'_>) {
     for member in folder.members() {
         if !matches!(member.key.as_str(), "local" | "path") {
-            let message = format!("`{}` of a tree is not supported: `local` and `path` are", member.key);
+            let message = format!(
+                "`{}` of a tree is not supported: `local` and `path` are",
+                member.key
+            );
             translation.error(format!("{path}.{}", member.key), member.position, message);
         }
     }
-    let name = folder.get("local").and_then(Node::as_str).unwrap_or_default();
+    let name = folder
+        .get("local")
+        .and_then(Node::as_str)
+        .unwrap_or_default();
     let Some(inside) = local::inside(name).filter(|_| !name.is_empty()) else {
         let message = format!("`local: {name}` is no folder of local files");
         return translation.error(format!("{path}.local"), folder.position, message);
@@ -41,7 +56,12 @@ fn embed_folder(folder: &Node, storage: &mut Node, path: &str, translation: &mut
     };
     for TreeEntry { path: below, node } in entries {
         let target = crate::paths::clean(&format!("{root}/{below}"));
-        let at = Entry { source: format!("{inside}/{below}"), target, path, position: folder.position };
+        let at = Entry {
+            source: format!("{inside}/{below}"),
+            target,
+            path,
+            position: folder.position,
+        };
         match node {
             TreeNode::File { executable } => embed_file(&at, executable, storage, translation),
             TreeNode::Symlink { target } => embed_link(&at, target, storage, translation),
@@ -60,12 +80,21 @@ struct Entry<'a> {
     position: Position,
 }
 
-fn embed_file(at: &Entry<'_>, executable: bool, storage: &mut Node, translation: &mut Translation<'_>) {
+fn embed_file(
+    at: &Entry<'_>,
+    executable: bool,
+    storage: &mut Node,
+    translation: &mut Translation<'_>,
+) {
     if taken(storage, &["directories", "links"], at, translation) {
         return;
     }
-    let Some(bytes) = read(&at.source, at.path, at.position, translation) else { return };
-    let Some(file) = entry(storage, "files", &at.target, at.position) else { return };
+    let Some(bytes) = read(&at.source, at.path, at.position, translation) else {
+        return;
+    };
+    let Some(file) = entry(storage, "files", &at.target, at.position) else {
+        return;
+    };
     if file.get("contents").is_some() || file.get("append").is_some() {
         let message = format!("{} has contents in `storage.files` already", at.target);
         return translation.error(at.path, at.position, message);
@@ -77,15 +106,25 @@ fn embed_file(at: &Entry<'_>, executable: bool, storage: &mut Node, translation:
     file.insert("contents", contents);
     if file.get("mode").is_none() {
         let mode = if executable { "0755" } else { "0644" };
-        file.insert("mode", Node::new(at.position, Value::Scalar(mode.to_owned())));
+        file.insert(
+            "mode",
+            Node::new(at.position, Value::Scalar(mode.to_owned())),
+        );
     }
 }
 
-fn embed_link(at: &Entry<'_>, target: String, storage: &mut Node, translation: &mut Translation<'_>) {
+fn embed_link(
+    at: &Entry<'_>,
+    target: String,
+    storage: &mut Node,
+    translation: &mut Translation<'_>,
+) {
     if taken(storage, &["directories", "files"], at, translation) {
         return;
     }
-    let Some(link) = entry(storage, "links", &at.target, at.position) else { return };
+    let Some(link) = entry(storage, "links", &at.target, at.position) else {
+        return;
+    };
     if link.get("target").is_some() || link.get("hard").and_then(Node::as_bool) == Some(true) {
         let message = format!("{} is in `storage.links` already", at.target);
         return translation.error(at.path, at.position, message);
@@ -94,25 +133,44 @@ fn embed_link(at: &Entry<'_>, target: String, storage: &mut Node, translation: &
 }
 
 /// Whether another list of the config has this path; tells of it.
-fn taken(storage: &Node, lists: &[&str], at: &Entry<'_>, translation: &mut Translation<'_>) -> bool {
+fn taken(
+    storage: &Node,
+    lists: &[&str],
+    at: &Entry<'_>,
+    translation: &mut Translation<'_>,
+) -> bool {
     let holds = |list: &&&str| {
         let nodes = storage.get(list).map(Node::items).unwrap_or_default();
-        nodes.iter().any(|node| node.get("path").and_then(Node::as_str) == Some(&at.target))
+        nodes
+            .iter()
+            .any(|node| node.get("path").and_then(Node::as_str) == Some(&at.target))
     };
-    let Some(list) = lists.iter().find(holds) else { return false };
+    let Some(list) = lists.iter().find(holds) else {
+        return false;
+    };
     let message = format!("{} is in `storage.{list}` already", at.target);
     translation.error(at.path, at.position, message);
     true
 }
 
 /// The entry for a path in a list of nodes: the one that is there, or a new one at the end.
-fn entry<'a>(storage: &'a mut Node, list: &str, target: &str, position: Position) -> Option<&'a mut Node> {
-    if storage.get(list).is_none_or(|node| !matches!(node.value, Value::Array(_))) {
+fn entry<'a>(
+    storage: &'a mut Node,
+    list: &str,
+    target: &str,
+    position: Position,
+) -> Option<&'a mut Node> {
+    if storage
+        .get(list)
+        .is_none_or(|node| !matches!(node.value, Value::Array(_)))
+    {
         storage.take(list);
         storage.insert(list, Node::new(position, Value::Array(Vec::new())));
     }
     let is_wanted = |node: &Node| node.get("path").and_then(Node::as_str) == Some(target);
-    let Value::Array(items) = &mut descend(storage, &[list])?.value else { return None };
+    let Value::Array(items) = &mut descend(storage, &[list])?.value else {
+        return None;
+    };
     let index = items.iter().position(is_wanted).unwrap_or_else(|| {
         let mut node = Node::new(position, Value::Object(Vec::new()));
         node.insert("path", Node::string(position, target));

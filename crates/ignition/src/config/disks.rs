@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 use super::is_default;
 use super::storage::Resource;
 
-
 /// A disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

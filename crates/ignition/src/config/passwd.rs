@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use super::is_default;
 
-
 /// `passwd`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

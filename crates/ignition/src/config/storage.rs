@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 use super::disks::{Disk, Filesystem, Luks, Raid};
 use super::is_default;
 
-
 /// `storage`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

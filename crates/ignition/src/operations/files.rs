@@ -10,7 +10,9 @@ pub(super) fn add(storage: &Storage, plan: &mut Plan) {
     let mut shallow_first = Vec::new();
     for (index, directory) in storage.directories.iter().enumerate() {
         let at = format!("$.storage.directories.{index}");
-        shallow_first.push(Operation::Directory(convert_directory(directory, &at, plan)));
+        shallow_first.push(Operation::Directory(convert_directory(
+            directory, &at, plan,
+        )));
     }
     for (index, file) in storage.files.iter().enumerate() {
         let at = format!("$.storage.files.{index}");
@@ -55,7 +57,9 @@ fn convert_file(file: &config::File, at: &str, plan: &mut Plan) -> File {
         path: clean(&file.path),
         contents: resource::convert(&file.contents, &format!("{at}.contents"), plan),
         append: append
-            .filter_map(|(index, part)| resource::convert(part, &format!("{at}.append.{index}"), plan))
+            .filter_map(|(index, part)| {
+                resource::convert(part, &format!("{at}.append.{index}"), plan)
+            })
             .collect(),
         mode: mode(file.mode),
         user: owner(&file.user, &format!("{at}.user.id"), plan),
@@ -87,7 +91,10 @@ fn convert_hard_link(link: &config::Link) -> HardLink {
 
 fn refuse_root(path: &str, at: &str, plan: &mut Plan) {
     if clean(path) == "/" {
-        plan.refuse(format!("{at}.path"), "the root directory itself cannot be replaced");
+        plan.refuse(
+            format!("{at}.path"),
+            "the root directory itself cannot be replaced",
+        );
     }
 }
 

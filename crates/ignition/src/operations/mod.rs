@@ -29,7 +29,11 @@ pub fn operations(config: &Config) -> Result<Vec<Operation>, Vec<Problem>> {
     passwd::add(&config.passwd, &mut plan);
     files::add(&config.storage, &mut plan);
     systemd::add(&config.systemd, &mut plan);
-    if plan.problems.is_empty() { Ok(plan.operations) } else { Err(plan.problems) }
+    if plan.problems.is_empty() {
+        Ok(plan.operations)
+    } else {
+        Err(plan.problems)
+    }
 }
 
 /// The operations and refusals so far.
@@ -54,22 +58,38 @@ fn refuse_other_stages(config: &Config, plan: &mut Plan) {
         ("filesystems", storage.filesystems.is_empty()),
     ] {
         if !is_empty {
-            let message = format!("{key} are not set up by the agent: that comes with the disks stage");
+            let message =
+                format!("{key} are not set up by the agent: that comes with the disks stage");
             plan.refuse(format!("$.storage.{key}"), message);
         }
     }
     let references = &config.ignition.config;
     if !references.merge.is_empty() {
-        let message = "other configs are not fetched: list them as config parts in cluster.yaml instead";
+        let message =
+            "other configs are not fetched: list them as config parts in cluster.yaml instead";
         plan.refuse("$.ignition.config.merge", message);
     }
-    if references.replace.source.as_deref().is_some_and(|source| !source.is_empty()) {
-        plan.refuse("$.ignition.config.replace", "a replacement of this config is not fetched");
+    if references
+        .replace
+        .source
+        .as_deref()
+        .is_some_and(|source| !source.is_empty())
+    {
+        plan.refuse(
+            "$.ignition.config.replace",
+            "a replacement of this config is not fetched",
+        );
     }
     if config.ignition.proxy != Default::default() {
         plan.refuse("$.ignition.proxy", "the agent fetches without a proxy");
     }
-    if !config.ignition.security.tls.certificate_authorities.is_empty() {
+    if !config
+        .ignition
+        .security
+        .tls
+        .certificate_authorities
+        .is_empty()
+    {
         let path = "$.ignition.security.tls.certificateAuthorities";
         plan.refuse(path, "the agent knows no certificate authorities");
     }

@@ -18,18 +18,27 @@ pub(super) fn add(passwd: &Passwd, plan: &mut Plan) {
 
 fn add_group(group: &Group, at: &str, plan: &mut Plan) {
     check_name(&group.name, at, plan);
-    check_account_field(group.password_hash.as_deref(), &format!("{at}.passwordHash"), plan);
+    check_account_field(
+        group.password_hash.as_deref(),
+        &format!("{at}.passwordHash"),
+        plan,
+    );
     if group.should_exist == Some(false) {
-        plan.operations.push(Operation::DeleteGroup { name: group.name.clone() });
+        plan.operations.push(Operation::DeleteGroup {
+            name: group.name.clone(),
+        });
         return;
     }
-    let gid = group.gid.and_then(|gid| owner_number(gid, &format!("{at}.gid"), plan));
-    plan.operations.push(Operation::CreateGroup(operation::Group {
-        name: group.name.clone(),
-        gid,
-        password_hash: given(&group.password_hash).unwrap_or_else(|| NO_PASSWORD.to_owned()),
-        system: group.system == Some(true),
-    }));
+    let gid = group
+        .gid
+        .and_then(|gid| owner_number(gid, &format!("{at}.gid"), plan));
+    plan.operations
+        .push(Operation::CreateGroup(operation::Group {
+            name: group.name.clone(),
+            gid,
+            password_hash: given(&group.password_hash).unwrap_or_else(|| NO_PASSWORD.to_owned()),
+            system: group.system == Some(true),
+        }));
 }
 
 fn add_user(user: &User, at: &str, plan: &mut Plan) {
@@ -43,13 +52,20 @@ fn add_user(user: &User, at: &str, plan: &mut Plan) {
         check_account_field(text.as_deref(), &format!("{at}.{key}"), plan);
     }
     if user.should_exist == Some(false) {
-        plan.operations.push(Operation::DeleteUser { name: user.name.clone() });
+        plan.operations.push(Operation::DeleteUser {
+            name: user.name.clone(),
+        });
         return;
     }
     if given(&user.home_dir).is_some_and(|home| !home.starts_with('/')) {
-        plan.refuse(format!("{at}.homeDir"), "a home directory is an absolute path");
+        plan.refuse(
+            format!("{at}.homeDir"),
+            "a home directory is an absolute path",
+        );
     }
-    let uid = user.uid.and_then(|uid| owner_number(uid, &format!("{at}.uid"), plan));
+    let uid = user
+        .uid
+        .and_then(|uid| owner_number(uid, &format!("{at}.uid"), plan));
     let password_hash = user.password_hash.as_ref().map(|hash| match hash.as_str() {
         "" => NO_PASSWORD.to_owned(),
         hash => hash.to_owned(),
@@ -71,7 +87,11 @@ fn add_user(user: &User, at: &str, plan: &mut Plan) {
     if !user.ssh_authorized_keys.is_empty() {
         plan.operations.push(Operation::AuthorizeKeys {
             user: user.name.clone(),
-            keys: user.ssh_authorized_keys.iter().map(|key| key.trim_end_matches('\n').to_owned()).collect(),
+            keys: user
+                .ssh_authorized_keys
+                .iter()
+                .map(|key| key.trim_end_matches('\n').to_owned())
+                .collect(),
         });
     }
 }

@@ -13,18 +13,30 @@ pub(super) fn convert(resource: &config::Resource, at: &str, plan: &mut Plan) ->
         Some("gzip") => Compression::Gzip,
         _ => Compression::None,
     };
-    let verification = match resource.verification.hash.as_deref().map(|hash| hash.split_once('-')) {
+    let verification = match resource
+        .verification
+        .hash
+        .as_deref()
+        .map(|hash| hash.split_once('-'))
+    {
         Some(Some(("sha256", digits))) => Some(Verification::Sha256(digits.to_ascii_lowercase())),
         Some(Some(("sha512", digits))) => Some(Verification::Sha512(digits.to_ascii_lowercase())),
         _ => None,
     };
     let is_hexadecimal = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if let Some(Verification::Sha256(digits) | Verification::Sha512(digits)) = &verification {
-        if !is_hexadecimal(digits) {
-            plan.refuse(format!("{at}.verification.hash"), "the hash is not hexadecimal");
-        }
+    if let Some(Verification::Sha256(digits) | Verification::Sha512(digits)) = &verification
+        && !is_hexadecimal(digits)
+    {
+        plan.refuse(
+            format!("{at}.verification.hash"),
+            "the hash is not hexadecimal",
+        );
     }
-    Some(Resource { source, compression, verification })
+    Some(Resource {
+        source,
+        compression,
+        verification,
+    })
 }
 
 fn convert_source(resource: &config::Resource, at: &str, plan: &mut Plan) -> Option<Source> {
@@ -43,11 +55,21 @@ fn convert_source(resource: &config::Resource, at: &str, plan: &mut Plan) -> Opt
         },
         Some("http") => {
             let with_value = |Header { name, value }: &Header| Some((name.clone(), value.clone()?));
-            let headers = resource.http_headers.iter().filter_map(with_value).collect();
-            Some(Source::Url { url: text.to_owned(), headers })
+            let headers = resource
+                .http_headers
+                .iter()
+                .filter_map(with_value)
+                .collect();
+            Some(Source::Url {
+                url: text.to_owned(),
+                headers,
+            })
         }
         Some(scheme) => {
-            plan.refuse(at, format!("the agent does not fetch from {scheme} sources: data and http are"));
+            plan.refuse(
+                at,
+                format!("the agent does not fetch from {scheme} sources: data and http are"),
+            );
             None
         }
         None => {

@@ -25,7 +25,11 @@ fn add_unit(unit: &Unit, plan: &mut Plan) {
             write(format!("{path}.d/{}", dropin.name), contents, plan);
         }
     }
-    if let Some(contents) = unit.contents.as_deref().filter(|contents| !contents.is_empty()) {
+    if let Some(contents) = unit
+        .contents
+        .as_deref()
+        .filter(|contents| !contents.is_empty())
+    {
         write(path.clone(), contents, plan);
     }
     match unit.mask {
@@ -56,12 +60,17 @@ fn write(path: String, contents: &str, plan: &mut Plan) {
 fn add_presets(systemd: &Systemd, plan: &mut Plan) {
     let mut lines: BTreeMap<(String, bool), Vec<&str>> = BTreeMap::new();
     for unit in &systemd.units {
-        let Some(enabled) = unit.enabled else { continue };
+        let Some(enabled) = unit.enabled else {
+            continue;
+        };
         let (name, instance) = match split_instance(&unit.name) {
             Some((template, instance)) => (template, Some(instance)),
             None => (unit.name.clone(), None),
         };
-        lines.entry((name, enabled)).or_default().extend(instance.filter(|name| !name.is_empty()));
+        lines
+            .entry((name, enabled))
+            .or_default()
+            .extend(instance.filter(|name| !name.is_empty()));
     }
     for ((name, enabled), instances) in lines {
         plan.operations.push(preset(&name, enabled, &instances));
@@ -80,7 +89,13 @@ fn preset(name: &str, enabled: bool, instances: &[&str]) -> Operation {
     } else if instances.is_empty() {
         vec![name.to_owned()]
     } else {
-        instances.iter().map(|instance| name.replacen('@', &format!("@{instance}"), 1)).collect()
+        instances
+            .iter()
+            .map(|instance| name.replacen('@', &format!("@{instance}"), 1))
+            .collect()
     };
-    Operation::PresetLine { line, only_if_enabled }
+    Operation::PresetLine {
+        line,
+        only_if_enabled,
+    }
 }

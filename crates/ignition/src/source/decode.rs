@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Number};
 
-use super::schema::{Field, Shape};
+use super::schema::{Field, Shape, unknown_key};
 use super::{Node, Value};
 use crate::report::{Position, Problem};
 
@@ -50,9 +50,19 @@ impl Places {
 
 /// Decodes `node` by `shape`, knowing the keys of spec 3.`minor`.
 pub(crate) fn decode(node: &Node, shape: &Shape, minor: u8) -> Decoded {
-    let mut decoder = Decoder { minor, problems: Vec::new(), places: Places::default() };
-    let json = decoder.value(None, node, shape, "$").unwrap_or_else(|| Map::new().into());
-    Decoded { json, problems: decoder.problems, places: decoder.places }
+    let mut decoder = Decoder {
+        minor,
+        problems: Vec::new(),
+        places: Places::default(),
+    };
+    let json = decoder
+        .value(None, node, shape, "$")
+        .unwrap_or_else(|| Map::new().into());
+    Decoded {
+        json,
+        problems: decoder.problems,
+        places: decoder.places,
+    }
 }
 
 /// The field that a key means: exactly, else in any case.
@@ -66,7 +76,10 @@ pub(crate) fn find_field<'a>(fields: &'a [Field], key: &str) -> Option<&'a Field
 
 /// Simple case folding, with the two letters that fold into ASCII (U+017F and U+212A).
 fn fold(text: &str) -> String {
-    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+    text.chars()
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 struct Decoder {
@@ -95,7 +108,9 @@ impl Decoder {
                 Some(self.list(earlier, items, item, path))
             }
             (Shape::Text, Value::String(text) | Value::Scalar(text)) => Some(text.as_str().into()),
-            (Shape::Integer, Value::Number(text)) => self.integer(text.parse().ok(), text, node, path),
+            (Shape::Integer, Value::Number(text)) => {
+                self.integer(text.parse().ok(), text, node, path)
+            }
             (Shape::Integer, Value::Scalar(text)) => {
                 self.integer(super::yaml::integer(text), text, node, path)
             }
@@ -111,7 +126,11 @@ impl Decoder {
                     Shape::Object(_) => "an object",
                     Shape::List(..) => "a list",
                 };
-                self.wrong(node, path, format!("expected {expected}, found {}", node.kind()));
+                self.wrong(
+                    node,
+                    path,
+                    format!("expected {expected}, found {}", node.kind()),
+                );
                 None
             }
         }
@@ -133,11 +152,17 @@ impl Decoder {
             let Some(field) = known else {
                 let unknown = self.unknown(&member.key, fields);
                 let key = format!("{path}.{}", member.key);
-                self.problems.push(Problem::warning(key, unknown).at(member.position));
+                self.problems
+                    .push(Problem::warning(key, unknown).at(member.position));
                 continue;
             };
             let inner = format!("{path}.{}", field.name);
-            let value = self.value(object.remove(field.name), &member.node, &field.shape, &inner);
+            let value = self.value(
+                object.remove(field.name),
+                &member.node,
+                &field.shape,
+                &inner,
+            );
             if let Some(value) = value {
                 object.insert(field.name.to_owned(), value);
             }
@@ -148,9 +173,12 @@ impl Decoder {
     fn unknown(&self, key: &str, fields: &[Field]) -> String {
         match find_field(fields, key) {
             Some(field) => {
-                format!("key `{key}` is ignored: it exists only since spec 3.{}.0", field.since)
+                format!(
+                    "key `{key}` is ignored: it exists only since spec 3.{}.0",
+                    field.since
+                )
             }
-            None => format!("unknown key `{key}` is ignored"),
+            None => unknown_key(key, fields.iter().map(|field| field.name)),
         }
     }
 
@@ -188,7 +216,8 @@ impl Decoder {
     }
 
     fn wrong(&mut self, node: &Node, path: &str, message: String) {
-        self.problems.push(Problem::error(path, message).at(node.position));
+        self.problems
+            .push(Problem::error(path, message).at(node.position));
     }
 }
 

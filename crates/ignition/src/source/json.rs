@@ -12,7 +12,12 @@ const MAXIMUM_DEPTH: usize = 200;
 
 /// Reads one JSON text.
 pub(crate) fn read(bytes: &[u8]) -> Result<Node, Problem> {
-    let mut reader = Reader { bytes, offset: 0, line: 1, line_start: 0 };
+    let mut reader = Reader {
+        bytes,
+        offset: 0,
+        line: 1,
+        line_start: 0,
+    };
     reader.skip_space();
     let node = reader.value(0)?;
     reader.skip_space();
@@ -36,7 +41,10 @@ impl Reader<'_> {
 
     fn position(&self) -> Position {
         let before = &self.bytes[self.line_start.min(self.offset)..self.offset];
-        Position { line: self.line, column: String::from_utf8_lossy(before).chars().count() + 1 }
+        Position {
+            line: self.line,
+            column: String::from_utf8_lossy(before).chars().count() + 1,
+        }
     }
 
     fn problem(&self, message: String) -> Problem {
@@ -44,7 +52,11 @@ impl Reader<'_> {
     }
 
     fn unexpected(&self, byte: u8, place: &str) -> Problem {
-        let shown = if byte.is_ascii() { format!("{:?}", byte as char) } else { format!("byte {byte:#04x}") };
+        let shown = if byte.is_ascii() {
+            format!("{:?}", byte as char)
+        } else {
+            format!("byte {byte:#04x}")
+        };
         self.problem(format!("unexpected {shown} {place}"))
     }
 
@@ -99,7 +111,11 @@ impl Reader<'_> {
             self.offset += 1;
             self.skip_space();
             let node = self.value(depth + 1)?;
-            members.push(Member { key, position, node });
+            members.push(Member {
+                key,
+                position,
+                node,
+            });
             self.skip_space();
             match self.peek() {
                 Some(b',') => self.offset += 1,
@@ -194,10 +210,14 @@ impl Reader<'_> {
                 .iter()
                 .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))
                 .unwrap_or(self.bytes.len() - self.offset);
-            text.push_str(&String::from_utf8_lossy(&self.bytes[self.offset..self.offset + run]));
+            text.push_str(&String::from_utf8_lossy(
+                &self.bytes[self.offset..self.offset + run],
+            ));
             self.offset += run;
             match self.peek() {
-                None => return Err(self.problem("unexpected end of the config in a string".to_owned())),
+                None => {
+                    return Err(self.problem("unexpected end of the config in a string".to_owned()));
+                }
                 Some(b'"') => {
                     self.offset += 1;
                     return Ok(text);
@@ -250,7 +270,9 @@ impl Reader<'_> {
         let mut code = 0;
         for _ in 0..4 {
             let digit = self.peek().and_then(|byte| (byte as char).to_digit(16));
-            let Some(digit) = digit else { return Err(self.misplaced("in a \\u escape")) };
+            let Some(digit) = digit else {
+                return Err(self.misplaced("in a \\u escape"));
+            };
             code = code * 16 + digit;
             self.offset += 1;
         }
@@ -273,7 +295,13 @@ mod tests {
         let members = node.members();
         assert_eq!(members.len(), 2);
         assert_eq!(members[1].position, Position { line: 2, column: 3 });
-        assert_eq!(members[1].node.items()[2].position, Position { line: 2, column: 20 });
+        assert_eq!(
+            members[1].node.items()[2].position,
+            Position {
+                line: 2,
+                column: 20
+            }
+        );
         assert_eq!(node.get("a").map(Node::kind), Some("a list"));
     }
 
@@ -287,10 +315,30 @@ mod tests {
 
     #[test]
     fn names_the_place_of_a_mistake() {
-        assert_eq!(problem("{\"a\": 1,}"), "1:9: error: unexpected '}' where a key should begin at $");
-        assert_eq!(problem("{\n \"a\" 1}"), "2:6: error: unexpected '1' after a key: `:` is missing at $");
-        assert_eq!(problem("[1] x"), "1:5: error: unexpected 'x' after the end of the config at $");
-        for text in ["", "\u{feff}{}", "01", "1.", "-", "tru", "\"\n\"", "\"\\x\"", "[1,]", "{a:1}"] {
+        assert_eq!(
+            problem("{\"a\": 1,}"),
+            "1:9: error: unexpected '}' where a key should begin at $"
+        );
+        assert_eq!(
+            problem("{\n \"a\" 1}"),
+            "2:6: error: unexpected '1' after a key: `:` is missing at $"
+        );
+        assert_eq!(
+            problem("[1] x"),
+            "1:5: error: unexpected 'x' after the end of the config at $"
+        );
+        for text in [
+            "",
+            "\u{feff}{}",
+            "01",
+            "1.",
+            "-",
+            "tru",
+            "\"\n\"",
+            "\"\\x\"",
+            "[1,]",
+            "{a:1}",
+        ] {
             assert!(read(text.as_bytes()).is_err(), "{text:?}");
         }
         assert!(read("[".repeat(100_000).as_bytes()).is_err());

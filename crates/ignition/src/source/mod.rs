@@ -88,12 +88,18 @@ impl Node {
 
     /// The value of the last member with exactly this key.
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
-        self.members().iter().rev().find(|member| member.key == key).map(|member| &member.node)
+        self.members()
+            .iter()
+            .rev()
+            .find(|member| member.key == key)
+            .map(|member| &member.node)
     }
 
     /// Takes the value of the last member with this key out.
     pub(crate) fn take(&mut self, key: &str) -> Option<Node> {
-        let Value::Object(members) = &mut self.value else { return None };
+        let Value::Object(members) = &mut self.value else {
+            return None;
+        };
         let index = members.iter().rposition(|member| member.key == key)?;
         Some(members.remove(index).node)
     }
@@ -101,7 +107,11 @@ impl Node {
     /// Adds a member at the end; a value that is no object stays as it is.
     pub(crate) fn insert(&mut self, key: &str, node: Node) {
         if let Value::Object(members) = &mut self.value {
-            members.push(Member { key: key.to_owned(), position: node.position, node });
+            members.push(Member {
+                key: key.to_owned(),
+                position: node.position,
+                node,
+            });
         }
     }
 }

@@ -56,7 +56,13 @@ impl Field {
 }
 
 const fn field(name: &'static str, shape: Shape) -> Field {
-    Field { name, shape, since: 0, optional: true, family: None }
+    Field {
+        name,
+        shape,
+        since: 0,
+        optional: true,
+        family: None,
+    }
 }
 
 const fn text(name: &'static str) -> Field {
@@ -83,6 +89,16 @@ const fn texts(name: &'static str, keying: Keying) -> Field {
     list(name, &Shape::Text, keying)
 }
 
+/// What to say of a key that no field has, with the field that was likely meant.
+pub(crate) fn unknown_key<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let similarity = |name: &str| strsim::jaro_winkler(name, &key.to_lowercase());
+    let best = known.max_by(|one, other| similarity(one).total_cmp(&similarity(other)));
+    match best.filter(|name| similarity(name) > 0.8) {
+        Some(name) => format!("unknown key `{key}` is ignored: did you mean `{name}`?"),
+        None => format!("unknown key `{key}` is ignored"),
+    }
+}
+
 /// The whole config.
 pub(crate) const CONFIG: Shape = Shape::Object(&[
     object("ignition", IGNITION),
@@ -102,29 +118,54 @@ pub(crate) const CONFIG: Shape = Shape::Object(&[
         ],
     ),
     object("storage", STORAGE),
-    object("systemd", &[list("units", &Shape::Object(UNIT), Keying::By("name"))]),
+    object(
+        "systemd",
+        &[list("units", &Shape::Object(UNIT), Keying::By("name"))],
+    ),
 ]);
 
 const IGNITION: &[Field] = &[
     object(
         "config",
-        &[list("merge", REFERENCE_ITEM, Keying::By("source")), object("replace", REFERENCE)],
+        &[
+            list("merge", REFERENCE_ITEM, Keying::By("source")),
+            object("replace", REFERENCE),
+        ],
     ),
     object(
         "proxy",
-        &[text("httpProxy"), text("httpsProxy"), texts("noProxy", Keying::Itself)],
+        &[
+            text("httpProxy"),
+            text("httpsProxy"),
+            texts("noProxy", Keying::Itself),
+        ],
     )
     .since(1),
     object(
         "security",
-        &[object("tls", &[list("certificateAuthorities", REFERENCE_ITEM, Keying::By("source"))])],
+        &[object(
+            "tls",
+            &[list(
+                "certificateAuthorities",
+                REFERENCE_ITEM,
+                Keying::By("source"),
+            )],
+        )],
     ),
-    object("timeouts", &[integer("httpResponseHeaders"), integer("httpTotal")]),
+    object(
+        "timeouts",
+        &[integer("httpResponseHeaders"), integer("httpTotal")],
+    ),
     text("version").required(),
 ];
 
 /// A resource that takes part in a config before the files stage: compression came later there.
-const REFERENCE: &[Field] = &[text("compression").since(1), HEADERS, text("source"), VERIFICATION];
+const REFERENCE: &[Field] = &[
+    text("compression").since(1),
+    HEADERS,
+    text("source"),
+    VERIFICATION,
+];
 const REFERENCE_ITEM: &Shape = &Shape::Object(REFERENCE);
 
 const RESOURCE: &[Field] = &[text("compression"), HEADERS, text("source"), VERIFICATION];
@@ -179,7 +220,11 @@ const STORAGE: &[Field] = &[
     list("directories", &Shape::Object(DIRECTORY), Keying::By("path")).family("node"),
     list("disks", &Shape::Object(DISK), Keying::By("device")),
     list("files", &Shape::Object(FILE), Keying::By("path")).family("node"),
-    list("filesystems", &Shape::Object(FILESYSTEM), Keying::By("device")),
+    list(
+        "filesystems",
+        &Shape::Object(FILESYSTEM),
+        Keying::By("device"),
+    ),
     list("links", &Shape::Object(LINK), Keying::By("path")).family("node"),
     list("luks", &Shape::Object(LUKS), Keying::By("name")).since(2),
     list("raid", &Shape::Object(RAID), Keying::By("name")),
@@ -191,7 +236,13 @@ const NODE_OVERWRITE: Field = flag("overwrite");
 const NODE_PATH: Field = text("path").required();
 const NODE_USER: Field = object("user", OWNER);
 
-const DIRECTORY: &[Field] = &[NODE_GROUP, NODE_OVERWRITE, NODE_PATH, NODE_USER, integer("mode")];
+const DIRECTORY: &[Field] = &[
+    NODE_GROUP,
+    NODE_OVERWRITE,
+    NODE_PATH,
+    NODE_USER,
+    integer("mode"),
+];
 
 const FILE: &[Field] = &[
     NODE_GROUP,
@@ -203,8 +254,14 @@ const FILE: &[Field] = &[
     integer("mode"),
 ];
 
-const LINK: &[Field] =
-    &[NODE_GROUP, NODE_OVERWRITE, NODE_PATH, NODE_USER, flag("hard"), text("target")];
+const LINK: &[Field] = &[
+    NODE_GROUP,
+    NODE_OVERWRITE,
+    NODE_PATH,
+    NODE_USER,
+    flag("hard"),
+    text("target"),
+];
 
 const DISK: &[Field] = &[
     text("device").required(),
@@ -258,11 +315,17 @@ const LUKS: &[Field] = &[
 ];
 
 const CLEVIS: &[Field] = &[
-    object("custom", &[text("config"), flag("needsNetwork"), text("pin")]),
+    object(
+        "custom",
+        &[text("config"), flag("needsNetwork"), text("pin")],
+    ),
     list("tang", &Shape::Object(TANG), Keying::By("url")),
     integer("threshold"),
     flag("tpm2"),
 ];
 
-const TANG: &[Field] =
-    &[text("advertisement").since(4), text("thumbprint"), text("url").required()];
+const TANG: &[Field] = &[
+    text("advertisement").since(4),
+    text("thumbprint"),
+    text("url").required(),
+];

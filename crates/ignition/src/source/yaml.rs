@@ -16,7 +16,11 @@ const MAXIMUM_DEPTH: usize = 100;
 
 /// Reads the first document of a YAML text; more than one is a problem.
 pub(crate) fn read(text: &str) -> Result<Node, Problem> {
-    let mut reader = Reader { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0 };
+    let mut reader = Reader {
+        parser: Parser::new_from_str(text),
+        anchors: HashMap::new(),
+        nodes: 0,
+    };
     loop {
         match reader.next()? {
             (Event::StreamStart | Event::DocumentStart(..), _) => {}
@@ -60,7 +64,9 @@ pub(crate) fn integer(text: &str) -> Option<i64> {
 /// A boolean as YAML 1.1 and 1.2 know it.
 pub(crate) fn flag(text: &str) -> Option<bool> {
     match text {
-        "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "y" | "Y" => Some(true),
+        "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "y" | "Y" => {
+            Some(true)
+        }
         "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "n" | "N" => {
             Some(false)
         }
@@ -81,7 +87,10 @@ impl<'a> Reader<'a> {
             match self.parser.next_event() {
                 None => return Ok((Event::StreamEnd, Span::default())),
                 Some(Err(error)) => {
-                    return Err(problem(*error.marker(), &format!("not YAML: {}", error.info())));
+                    return Err(problem(
+                        *error.marker(),
+                        &format!("not YAML: {}", error.info()),
+                    ));
                 }
                 Some(Ok((Event::Comment(..), _))) => {}
                 Some(Ok(event)) => return Ok(event),
@@ -106,7 +115,9 @@ impl<'a> Reader<'a> {
         }
         let (value, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let forced = tag.as_ref().is_some_and(|tag| tag.core_suffix() == Some("str"));
+                let forced = tag
+                    .as_ref()
+                    .is_some_and(|tag| tag.core_suffix() == Some("str"));
                 (scalar(text.into_owned(), style, forced), anchor)
             }
             Event::SequenceStart(_, anchor, _) => (self.sequence(depth)?, anchor),
@@ -158,7 +169,11 @@ impl<'a> Reader<'a> {
                 let message = format!("key `{key}` is given twice");
                 return Err(Problem::error("$", message).at(position));
             } else {
-                members.push(Member { key, position, node });
+                members.push(Member {
+                    key,
+                    position,
+                    node,
+                });
             }
         }
         for source in merged {
@@ -191,12 +206,18 @@ fn scalar(text: String, style: ScalarStyle, forced: bool) -> Value {
 }
 
 fn count(node: &Node) -> usize {
-    let inner = node.items().iter().chain(node.members().iter().map(|member| &member.node));
+    let inner = node
+        .items()
+        .iter()
+        .chain(node.members().iter().map(|member| &member.node));
     1 + inner.map(count).sum::<usize>()
 }
 
 fn position(marker: Marker) -> Position {
-    Position { line: marker.line().max(1), column: marker.col() + 1 }
+    Position {
+        line: marker.line().max(1),
+        column: marker.col() + 1,
+    }
 }
 
 fn problem(marker: Marker, message: &str) -> Problem {
@@ -224,7 +245,10 @@ mod tests {
         ] {
             assert_eq!(integer(text), expected, "{text:?}");
         }
-        assert_eq!((flag("yes"), flag("Off"), flag("1")), (Some(true), Some(false), None));
+        assert_eq!(
+            (flag("yes"), flag("Off"), flag("1")),
+            (Some(true), Some(false), None)
+        );
         let node = read("a: 1.10\nb: \"1\"\nc: ~\nd: !!str null\n").expect("YAML");
         let value = |key| node.get(key).map(|node| node.value.clone());
         assert_eq!(value("a"), Some(Value::Scalar("1.10".into())));
@@ -246,11 +270,17 @@ mod tests {
 
     #[test]
     fn mistakes_have_a_place() {
-        for (text, place) in [("a: 1\na: 2\n", "2:1"), ("a: [1\n", "1:4"), ("a: 1\n---\nb: 2\n", "2:1")] {
+        for (text, place) in [
+            ("a: 1\na: 2\n", "2:1"),
+            ("a: [1\n", "1:4"),
+            ("a: 1\n---\nb: 2\n", "2:1"),
+        ] {
             let problem = read(text).expect_err("refused").to_string();
             assert!(problem.starts_with(place), "{text:?}: {problem}");
         }
-        let bomb: String = (1..30).map(|n| format!("a{n}: &a{n} [*a{0}, *a{0}]\n", n - 1)).collect();
+        let bomb: String = (1..30)
+            .map(|n| format!("a{n}: &a{n} [*a{0}, *a{0}]\n", n - 1))
+            .collect();
         assert!(read(&format!("a0: &a0 x\n{bomb}")).is_err());
     }
 

@@ -29,15 +29,30 @@ fn check_disk(disk: &Disk, at: &str, problems: &mut Problems) {
         let same_label = |other: &Partition| other.label == partition.label;
         if partition.label.is_some() && earlier.iter().any(same_label) {
             let label = partition.label.as_deref().unwrap_or_default();
-            problems.error(format!("{at}.{index}"), format!("label `{label}` is given to two partitions"));
+            problems.error(
+                format!("{at}.{index}"),
+                format!("label `{label}` is given to two partitions"),
+            );
         }
         if earlier.iter().any(|other| overlap(partition, other)) {
-            problems.error(format!("{at}.{index}"), "the partition overlaps an earlier one");
+            problems.error(
+                format!("{at}.{index}"),
+                "the partition overlaps an earlier one",
+            );
         }
     }
-    let removes = partitions.iter().any(|partition| partition.should_exist == Some(false));
-    if removes && partitions.iter().any(|partition| partition.number == 0) {
-        let message = "partitions of number 0 do not go with partitions that shall not exist";
+    let removes = partitions
+        .iter()
+        .any(|partition| partition.should_exist == Some(false));
+    // Where such a partition goes depends on what the others leave. One with a size is placed after
+    // the removals, as the newest Ignition does; 2.14 refused that too.
+    let is_open = |value: Option<i64>| value.unwrap_or(0) == 0;
+    let floats = |partition: &Partition| {
+        partition.number == 0 && is_open(partition.start_mib) && is_open(partition.size_mib)
+    };
+    if removes && partitions.iter().any(floats) {
+        let message = "a partition without number, start and size does not go with partitions that \
+                       shall not exist";
         problems.error(&at, message);
     }
 }
@@ -49,7 +64,10 @@ fn check_partition(partition: &Partition, at: &str, problems: &mut Problems) {
         || partition.start_mib.is_some()
         || partition.size_mib.is_some();
     if partition.should_exist == Some(false) && describes {
-        problems.error(at, "a partition that shall not exist takes nothing but a number");
+        problems.error(
+            at,
+            "a partition that shall not exist takes nothing but a number",
+        );
     }
     if partition.number == 0 && partition.label.is_none() {
         problems.error(at, "a partition needs a number of 1 or more, or a label");
@@ -57,14 +75,26 @@ fn check_partition(partition: &Partition, at: &str, problems: &mut Problems) {
     if let Some(label) = &partition.label {
         // Counted in bytes, as the real program does.
         if label.len() > 36 {
-            problems.error(format!("{at}.label"), "a partition's label has at most 36 characters");
+            problems.error(
+                format!("{at}.label"),
+                "a partition's label has at most 36 characters",
+            );
         }
         if label.contains(':') {
-            problems.error(format!("{at}.label"), "a partition's label cannot hold a colon");
+            problems.error(
+                format!("{at}.label"),
+                "a partition's label cannot hold a colon",
+            );
         }
     }
-    for (key, guid) in [("guid", &partition.guid), ("typeGuid", &partition.type_guid)] {
-        if guid.as_deref().is_some_and(|guid| !guid.is_empty() && !is_guid(guid)) {
+    for (key, guid) in [
+        ("guid", &partition.guid),
+        ("typeGuid", &partition.type_guid),
+    ] {
+        if guid
+            .as_deref()
+            .is_some_and(|guid| !guid.is_empty() && !is_guid(guid))
+        {
             let message = "not of the form 01234567-89AB-CDEF-EDCB-A98765432101";
             problems.error(format!("{at}.{key}"), message);
         }
@@ -73,7 +103,10 @@ fn check_partition(partition: &Partition, at: &str, problems: &mut Problems) {
 
 fn is_guid(text: &str) -> bool {
     let lengths = text.split('-').map(str::len);
-    lengths.eq([8, 4, 4, 4, 12]) && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
+    lengths.eq([8, 4, 4, 4, 12])
+        && text
+            .bytes()
+            .all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
 }
 
 /// Whether both say where they lie and these places meet. A start of 0 means the largest free block,
@@ -85,7 +118,8 @@ fn overlap(one: &Partition, other: &Partition) -> bool {
     };
     match (extent(one), extent(other)) {
         (Some((start, end)), Some((other_start, other_end))) => {
-            (start >= other_start && start < other_end) || (other_start >= start && other_start < end)
+            (start >= other_start && start < other_end)
+                || (other_start >= start && other_start < end)
         }
         _ => false,
     }
@@ -97,11 +131,18 @@ fn check_raid(raid: &Raid, at: &str, problems: &mut Problems) {
         "" => problems.error(format!("{at}.level"), "a RAID level is required"),
         "linear" | "raid0" | "0" | "stripe" => {
             if raid.spares.is_some_and(|spares| spares != 0) {
-                problems.error(format!("{at}.level"), "linear and raid0 arrays take no spares");
+                problems.error(
+                    format!("{at}.level"),
+                    "linear and raid0 arrays take no spares",
+                );
             }
         }
-        "raid1" | "1" | "mirror" | "raid4" | "4" | "raid5" | "5" | "raid6" | "6" | "raid10" | "10" => {}
-        _ => problems.error(format!("{at}.level"), format!("unknown RAID level `{level}`")),
+        "raid1" | "1" | "mirror" | "raid4" | "4" | "raid5" | "5" | "raid6" | "6" | "raid10"
+        | "10" => {}
+        _ => problems.error(
+            format!("{at}.level"),
+            format!("unknown RAID level `{level}`"),
+        ),
     }
     if raid.devices.is_empty() {
         problems.error(format!("{at}.devices"), "an array needs devices");
@@ -128,16 +169,28 @@ fn check_filesystem(filesystem: &Filesystem, at: &str, problems: &mut Problems) 
                 || !filesystem.options.is_empty()
                 || !filesystem.mount_options.is_empty();
             if says_more {
-                problems.error(format!("{at}.format"), "a filesystem that is described needs a format");
+                problems.error(
+                    format!("{at}.format"),
+                    "a filesystem that is described needs a format",
+                );
             }
         }
-        _ => problems.error(format!("{at}.format"), format!("unknown filesystem format `{format}`")),
+        _ => problems.error(
+            format!("{at}.format"),
+            format!("unknown filesystem format `{format}`"),
+        ),
     }
     check_label(filesystem, format, at, problems);
 }
 
 fn check_label(filesystem: &Filesystem, format: &str, at: &str, problems: &mut Problems) {
-    let Some(label) = filesystem.label.as_deref().filter(|label| !label.is_empty()) else { return };
+    let Some(label) = filesystem
+        .label
+        .as_deref()
+        .filter(|label| !label.is_empty())
+    else {
+        return;
+    };
     let longest = match format {
         "ext4" => 16,
         "btrfs" => 256,
@@ -154,10 +207,18 @@ fn check_label(filesystem: &Filesystem, format: &str, at: &str, problems: &mut P
 
 /// A filesystem on a whole disk that is also partitioned or wiped.
 fn warn_of_disk(filesystem: &Filesystem, disks: &[Disk], at: &str, problems: &mut Problems) {
-    let Some(disk) = disks.iter().find(|disk| disk.device == filesystem.device) else { return };
+    let Some(disk) = disks.iter().find(|disk| disk.device == filesystem.device) else {
+        return;
+    };
     if !disk.partitions.is_empty() {
-        problems.warning(format!("{at}.device"), "the filesystem overwrites the disk's partitions");
+        problems.warning(
+            format!("{at}.device"),
+            "the filesystem overwrites the disk's partitions",
+        );
     } else if disk.wipe_table == Some(true) {
-        problems.warning(format!("{at}.device"), "the disk's table is wiped, and the filesystem with it");
+        problems.warning(
+            format!("{at}.device"),
+            "the disk's table is wiped, and the filesystem with it",
+        );
     }
 }

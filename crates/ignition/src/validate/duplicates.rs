@@ -29,14 +29,21 @@ fn check_value(value: &Value, shape: &Shape, path: &str, problems: &mut Problems
 fn check_object(value: &Value, fields: &[Field], path: &str, problems: &mut Problems) {
     let mut seen = HashSet::new();
     for field in fields {
-        let Some(inner) = value.get(field.name) else { continue };
+        let Some(inner) = value.get(field.name) else {
+            continue;
+        };
         let inner_path = format!("{path}.{}", field.name);
         if let Shape::List(_, keying) = field.shape {
             let space = field.family.unwrap_or(field.name);
             for (index, entry) in inner.as_array().into_iter().flatten().enumerate() {
-                let Some(key) = key_of(entry, keying) else { continue };
+                let Some(key) = key_of(entry, keying) else {
+                    continue;
+                };
                 if !seen.insert((space, key.clone())) {
-                    problems.error(format!("{inner_path}.{index}"), format!("`{key}` is given twice"));
+                    problems.error(
+                        format!("{inner_path}.{index}"),
+                        format!("`{key}` is given twice"),
+                    );
                 }
             }
         }

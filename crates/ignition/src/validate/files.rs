@@ -10,7 +10,13 @@ const SPECIAL_BITS: i64 = 0o7000;
 pub(super) fn check(storage: &Storage, problems: &mut Problems) {
     for (index, directory) in storage.directories.iter().enumerate() {
         let at = format!("$.storage.directories.{index}");
-        check_node(&directory.path, &directory.user, &directory.group, &at, problems);
+        check_node(
+            &directory.path,
+            &directory.user,
+            &directory.group,
+            &at,
+            problems,
+        );
         check_mode(directory.mode, &at, problems);
         if is_under_link(&directory.path, storage) {
             problems.error(at, "the directory lies under a link of this config");
@@ -21,7 +27,10 @@ pub(super) fn check(storage: &Storage, problems: &mut Problems) {
         check_node(&file.path, &file.user, &file.group, &at, problems);
         check_mode(file.mode, &at, problems);
         if file.overwrite == Some(true) && file.contents.source.is_none() {
-            problems.error(format!("{at}.overwrite"), "nothing to overwrite with: contents have no source");
+            problems.error(
+                format!("{at}.overwrite"),
+                "nothing to overwrite with: contents have no source",
+            );
         }
         resource::check(&file.contents, &format!("{at}.contents"), problems);
         for (part, appended) in file.append.iter().enumerate() {
@@ -50,15 +59,25 @@ fn check_links(storage: &Storage, problems: &mut Problems) {
             continue;
         }
         let target = absolute_target(&link.path, target);
-        if storage.directories.iter().any(|directory| directory.path == target) {
+        if storage
+            .directories
+            .iter()
+            .any(|directory| directory.path == target)
+        {
             problems.error(&at, "a hard link cannot lead to a directory");
         }
         for (key, owner) in [("user", &link.user), ("group", &link.group)] {
             if owner.id.is_some() {
-                problems.warning(format!("{at}.{key}.id"), "ignored: a hard link has its target's owner");
+                problems.warning(
+                    format!("{at}.{key}.id"),
+                    "ignored: a hard link has its target's owner",
+                );
             }
             if owner.name.is_some() {
-                problems.warning(format!("{at}.{key}.name"), "ignored: a hard link has its target's owner");
+                problems.warning(
+                    format!("{at}.{key}.name"),
+                    "ignored: a hard link has its target's owner",
+                );
             }
         }
     }
@@ -86,7 +105,8 @@ fn check_mode(mode: Option<i64>, at: &str, problems: &mut Problems) {
 
 fn is_under_link(path: &str, storage: &Storage) -> bool {
     storage.links.iter().any(|link| {
-        path.strip_prefix(link.path.as_str()).is_some_and(|rest| rest.starts_with('/'))
+        path.strip_prefix(link.path.as_str())
+            .is_some_and(|rest| rest.starts_with('/'))
     })
 }
 

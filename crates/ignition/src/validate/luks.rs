@@ -22,7 +22,11 @@ fn check_volume(volume: &Luks, at: &str, problems: &mut Problems) {
         "" => problems.error(format!("{at}.device"), "a device is required"),
         device => check_path(device, &format!("{at}.device"), problems),
     }
-    if volume.label.as_deref().is_some_and(|label| label.len() > MAXIMUM_LABEL) {
+    if volume
+        .label
+        .as_deref()
+        .is_some_and(|label| label.len() > MAXIMUM_LABEL)
+    {
         let message = format!("a volume's label has at most {MAXIMUM_LABEL} characters");
         problems.error(format!("{at}.label"), message);
     }
@@ -52,8 +56,14 @@ fn check_clevis(clevis: &Clevis, at: &str, problems: &mut Problems) {
     let custom = &clevis.custom;
     if is_given(&custom.pin) || is_given(&custom.config) || custom.needs_network == Some(true) {
         let at = format!("{at}.custom");
-        if !clevis.tang.is_empty() || clevis.tpm2 == Some(true) || clevis.threshold.is_some_and(|n| n != 0) {
-            problems.error(&at, "a custom pin does not go with tpm2, tang or a threshold");
+        if !clevis.tang.is_empty()
+            || clevis.tpm2 == Some(true)
+            || clevis.threshold.is_some_and(|n| n != 0)
+        {
+            problems.error(
+                &at,
+                "a custom pin does not go with tpm2, tang or a threshold",
+            );
         }
         match custom.pin.as_deref().unwrap_or_default() {
             "" => problems.error(format!("{at}.pin"), "a custom configuration needs a pin"),
@@ -83,8 +93,14 @@ fn check_tang(tang: &Tang, at: &str, problems: &mut Problems) {
         let message = "Ignition ignores advertisements in configs of spec 3.4.0: use 3.5.0";
         problems.warning(format!("{at}.advertisement"), message);
     }
-    let advertisement = tang.advertisement.as_deref().filter(|text| !text.is_empty());
+    let advertisement = tang
+        .advertisement
+        .as_deref()
+        .filter(|text| !text.is_empty());
     if advertisement.is_some_and(|text| json::read(text.as_bytes()).is_err()) {
-        problems.error(format!("{at}.advertisement"), "the advertisement is not JSON");
+        problems.error(
+            format!("{at}.advertisement"),
+            "the advertisement is not JSON",
+        );
     }
 }

@@ -16,13 +16,24 @@ use crate::url::Url;
 
 /// Judges a config by the rules of spec 3.`minor`.
 pub(crate) fn validate(config: &Config, minor: u8) -> Vec<Problem> {
-    let mut problems = Problems { minor, list: Vec::new() };
+    let mut problems = Problems {
+        minor,
+        list: Vec::new(),
+    };
     duplicates::check(config, &mut problems);
     let references = &config.ignition.config;
     for (index, reference) in references.merge.iter().enumerate() {
-        resource::check_required(reference, &format!("$.ignition.config.merge.{index}"), &mut problems);
+        resource::check_required(
+            reference,
+            &format!("$.ignition.config.merge.{index}"),
+            &mut problems,
+        );
     }
-    resource::check(&references.replace, "$.ignition.config.replace", &mut problems);
+    resource::check(
+        &references.replace,
+        "$.ignition.config.replace",
+        &mut problems,
+    );
     let authorities = &config.ignition.security.tls.certificate_authorities;
     for (index, authority) in authorities.iter().enumerate() {
         let path = format!("$.ignition.security.tls.certificateAuthorities.{index}");
@@ -54,7 +65,10 @@ impl Problems {
 }
 
 fn check_proxy(proxy: &Proxy, problems: &mut Problems) {
-    for (key, value) in [("httpProxy", &proxy.http_proxy), ("httpsProxy", &proxy.https_proxy)] {
+    for (key, value) in [
+        ("httpProxy", &proxy.http_proxy),
+        ("httpsProxy", &proxy.https_proxy),
+    ] {
         let Some(text) = value else { continue };
         let path = format!("$.ignition.proxy.{key}");
         match Url::parse(text) {

@@ -14,11 +14,10 @@ pub(super) fn check_required(resource: &Resource, path: &str, problems: &mut Pro
 }
 
 pub(super) fn check(resource: &Resource, path: &str, problems: &mut Problems) {
-    if let Some(compression) = &resource.compression {
-        if !matches!(compression.as_str(), "" | "gzip") {
-            let message = format!("unknown compression `{compression}`: `gzip` is known");
-            problems.error(format!("{path}.compression"), message);
-        }
+    let compression = resource.compression.as_deref().unwrap_or_default();
+    if !matches!(compression, "" | "gzip") {
+        let message = format!("unknown compression `{compression}`: `gzip` is known");
+        problems.error(format!("{path}.compression"), message);
     }
     check_hash(resource, &format!("{path}.verification.hash"), problems);
     check_source(resource, &format!("{path}.source"), problems);
@@ -26,12 +25,18 @@ pub(super) fn check(resource: &Resource, path: &str, problems: &mut Problems) {
 }
 
 fn check_hash(resource: &Resource, path: &str, problems: &mut Problems) {
-    let Some(hash) = &resource.verification.hash else { return };
+    let Some(hash) = &resource.verification.hash else {
+        return;
+    };
     if resource.source.is_none() {
         problems.error(path, "a hash needs a source");
     }
-    let Some((function, digits)) = hash.split_once('-').filter(|(_, rest)| !rest.contains('-')) else {
-        problems.error(path, format!("hash `{hash}` is not of the form `sha512-DIGITS`"));
+    let Some((function, digits)) = hash.split_once('-').filter(|(_, rest)| !rest.contains('-'))
+    else {
+        problems.error(
+            path,
+            format!("hash `{hash}` is not of the form `sha512-DIGITS`"),
+        );
         return;
     };
     let length = match function {
@@ -49,7 +54,13 @@ fn check_hash(resource: &Resource, path: &str, problems: &mut Problems) {
 }
 
 fn check_source(resource: &Resource, path: &str, problems: &mut Problems) {
-    let Some(source) = resource.source.as_deref().filter(|source| !source.is_empty()) else { return };
+    let Some(source) = resource
+        .source
+        .as_deref()
+        .filter(|source| !source.is_empty())
+    else {
+        return;
+    };
     let Some(url) = Url::parse(source) else {
         problems.error(path, format!("`{source}` is not a URL"));
         return;
@@ -69,7 +80,10 @@ fn check_source(resource: &Resource, path: &str, problems: &mut Problems) {
 }
 
 fn check_version_id(url: &Url, path: &str, problems: &mut Problems) {
-    if url.query_value("versionId").is_some_and(|version| version.is_empty()) {
+    if url
+        .query_value("versionId")
+        .is_some_and(|version| version.is_empty())
+    {
         problems.error(path, "`versionId` of the S3 object is empty");
     }
 }
@@ -93,20 +107,32 @@ fn check_arn(source: &str, url: &Url, path: &str, problems: &mut Problems) {
 
 /// A bucket or access point, a slash, and a key.
 fn has_two_parts(resource: &str) -> bool {
-    resource.split_once('/').is_some_and(|(place, key)| !place.is_empty() && !key.is_empty())
+    resource
+        .split_once('/')
+        .is_some_and(|(place, key)| !place.is_empty() && !key.is_empty())
 }
 
 fn check_headers(resource: &Resource, path: &str, problems: &mut Problems) {
     for (index, Header { name, .. }) in resource.http_headers.iter().enumerate() {
         if name.is_empty() {
-            problems.error(format!("{path}.httpHeaders.{index}.name"), "a header needs a name");
+            problems.error(
+                format!("{path}.httpHeaders.{index}.name"),
+                "a header needs a name",
+            );
         }
     }
     if resource.http_headers.is_empty() {
         return;
     }
-    let scheme = resource.source.as_deref().and_then(Url::parse).map(|url| url.scheme);
+    let scheme = resource
+        .source
+        .as_deref()
+        .and_then(Url::parse)
+        .map(|url| url.scheme);
     if !matches!(scheme.as_deref(), Some("http" | "https")) {
-        problems.error(format!("{path}.httpHeaders"), "headers go with http and https sources only");
+        problems.error(
+            format!("{path}.httpHeaders"),
+            "headers go with http and https sources only",
+        );
     }
 }

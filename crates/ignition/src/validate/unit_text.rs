@@ -32,7 +32,11 @@ fn skip_to_section(text: &str) -> Option<&str> {
 fn after_section_name(text: &str) -> Result<&str, &'static str> {
     let (_, rest) = text.split_once(']').ok_or("a section's name has no end")?;
     let (garbage, rest) = line(rest)?;
-    if garbage.trim().is_empty() { Ok(rest) } else { Err("something follows a section's name") }
+    if garbage.trim().is_empty() {
+        Ok(rest)
+    } else {
+        Err("something follows a section's name")
+    }
 }
 
 /// The options of a section; what follows the `[` of the next one.

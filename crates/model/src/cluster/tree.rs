@@ -10,6 +10,9 @@ use serde_saphyr::{DuplicateKeyPolicy, Location, Spanned};
 
 use super::diagnostics::Problems;
 
+/// For a text that is no YAML, or YAML that has no place in a cluster file.
+const HELP: &str = "mend this first; nothing else was looked at";
+
 /// A place in the text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Place {
@@ -66,6 +69,8 @@ pub(super) fn read(text: &str, problems: &mut Problems<'_>) -> Option<Node> {
     let options = serde_saphyr::options! {
         // Both stand in the tree, so that the second one can be pointed at.
         duplicate_keys: DuplicateKeyPolicy::LastWins,
+        // Else `mode: off` and a machine named `no` would be booleans, as in YAML 1.1.
+        strict_booleans: true,
         with_snippet: false,
     };
     match serde_saphyr::from_str_with_options::<Node>(text, options) {
@@ -78,7 +83,7 @@ pub(super) fn read(text: &str, problems: &mut Problems<'_>) -> Option<Node> {
                 Some((message, _)) => message,
                 None => &message,
             };
-            problems.add(Place { length: 1, ..place }, "", message, "no YAML");
+            problems.add(Place { length: 1, ..place }, "", message, HELP);
             None
         }
     }

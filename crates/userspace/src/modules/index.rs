@@ -86,10 +86,7 @@ impl Index {
     pub fn closure(&self, name: &str) -> Result<Vec<&str>, String> {
         let mut order = Vec::new();
         let mut visiting = Vec::new();
-        let roots = match self.find(name) {
-            Some((root, _)) => vec![root],
-            None => self.wanted_by(name),
-        };
+        let roots = self.roots(name);
         if roots.is_empty() {
             return Err(name.to_owned());
         }
@@ -97,6 +94,14 @@ impl Index {
             self.visit(root, &mut order, &mut visiting)?;
         }
         Ok(order)
+    }
+
+    /// The module of that name, or those that have it as an alias.
+    pub(super) fn roots(&self, name: &str) -> Vec<&str> {
+        match self.find(name) {
+            Some((root, _)) => vec![root],
+            None => self.wanted_by(name),
+        }
     }
 
     fn visit<'a>(
@@ -112,8 +117,7 @@ impl Index {
         }
         visiting.push(name);
         for softdep in &module.softdeps {
-            let named = self.find(softdep).map(|(name, _)| vec![name]);
-            for name in named.unwrap_or_else(|| self.wanted_by(softdep)) {
+            for name in self.roots(softdep) {
                 self.visit(name, order, visiting)?;
             }
         }

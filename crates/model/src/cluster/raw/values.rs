@@ -22,7 +22,7 @@ impl Read for String {
         // Not taken for its text: `serial: 0123` has lost its zero by now.
         let help = match node.value {
             Value::Number(_) | Value::Bool(_) => "put it in quotes",
-            _ => "",
+            _ => "write a single value",
         };
         wrong_type(node, path, "a text", help, problems);
         None
