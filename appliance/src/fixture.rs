@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
-use hardway_model::identity::{MacAddress, Sha256};
+use hardway_model::identity::MacAddress;
 use hardway_model::inventory::{Content, Disk, Firmware, Inventory, Nic, Processor, System};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
@@ -160,9 +160,4 @@ pub fn inventory(mac: &str, content: Content) -> Inventory {
         }],
         driverless: Vec::new(),
     }
-}
-
-/// Any digest.
-pub fn digest() -> Sha256 {
-    Sha256([7; 32])
 }

@@ -86,8 +86,11 @@ enum MediaCommand {
 }
 
 fn main() -> ExitCode {
-    // The kernel starts PID 1 as /init, without arguments that could be relied on.
-    if std::process::id() == 1 {
+    // The kernel hands words of its command line that it does not know to /init as arguments.
+    let is_init = std::env::args_os()
+        .next()
+        .is_some_and(|name| name == "/init");
+    if is_init && std::process::id() == 1 {
         init::run();
     }
     match run(Arguments::parse().command) {
@@ -101,6 +104,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Init if std::process::id() == 1 => init::run(),
         Command::Init => anyhow::bail!("`hardway init` is for PID 1 of the appliance"),
         Command::Serve(options) => serve::run(options),
         Command::Check(arguments) => cli::check::run(&arguments),

@@ -77,8 +77,8 @@ impl Drivers {
         );
     }
 
-    /// Loads the first of several modules that is wanted by name. One that the kernel has built in
-    /// or that the store lacks is told and left to what needs it.
+    /// Loads a module by name. One that the kernel has built in or that the store lacks is told, and
+    /// left to whatever needs it.
     pub fn load(&mut self, name: &str) {
         match self.loader.load(name) {
             Ok(loaded) if loaded.is_empty() => {}

@@ -134,10 +134,8 @@ impl AgentImage {
         }
         let commands = fs::read_to_string(recipe_folder().join("local-disk.cfg"))
             .context("reading local-disk.cfg")?;
-        self.write(
-            "local-disk.efi",
-            &grub::efi_program(grub::Start::Commands(&commands))?,
-        )?;
+        let loader = grub::efi_program(grub::Start::Commands(&without_comments(&commands)))?;
+        self.write("local-disk.efi", &loader)?;
 
         let mut manifest = Manifest::new("agent", &recipe.suite, self.packages.clone());
         for name in names {
@@ -173,6 +171,25 @@ impl AgentImage {
     }
 }
 
+/// GRUB runs embedded commands before it knows what a comment is.
+fn without_comments(commands: &str) -> String {
+    let lines = commands.lines().filter(|line| !line.starts_with('#'));
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
+
 fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("reading {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_do_not_reach_grub() {
+        assert_eq!(
+            without_comments("# one\nsearch --file /a#b\n# two\nboot\n"),
+            "search --file /a#b\nboot\n"
+        );
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -65,23 +65,21 @@ pub fn build(program: Program) -> Result<PathBuf> {
     Ok(copy)
 }
 
-/// Runs cargo with its own progress on the terminal, then asks it where the program is.
+/// Runs cargo, whose progress and diagnostics go to the terminal and whose messages say where the
+/// program is.
 fn cargo_build(program: Program) -> Result<PathBuf> {
-    let command = || {
-        let mut cargo = Command::new("cargo");
-        cargo.args([
-            "build",
-            "--locked",
-            "--profile",
-            program.profile(),
-            "--package",
-            program.package(),
-        ]);
-        cargo.current_dir(workspace::root());
-        cargo
-    };
-    process::run_visibly(&mut command())?;
-    let messages = process::run(command().args(["--quiet", "--message-format", "json"]))?;
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--locked", "--profile", program.profile()]);
+    cargo.args([
+        "--package",
+        program.package(),
+        "--message-format",
+        "json-render-diagnostics",
+    ]);
+    cargo
+        .current_dir(workspace::root())
+        .stderr(Stdio::inherit());
+    let messages = process::run(&mut cargo)?;
     executable(&messages, program.name())
         .with_context(|| format!("cargo named no program {}", program.name()))
 }

@@ -64,6 +64,7 @@ fn refuse(device: &Path, facts: &Facts, length: u64) -> Result<()> {
 
 /// The image as it is built, or a copy with the operator's cluster.yaml in it.
 fn image(arguments: &Arguments, composed: &Path) -> Result<PathBuf> {
+    let _lock = workspace::lock()?;
     let base = match &arguments.image {
         Some(image) => image.clone(),
         None => appliance::build(None)?,

@@ -68,6 +68,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 /// Builds everything that a lab runs on, and returns the lab's own program.
 pub fn build(mirror: Option<&str>, with_node: bool) -> Result<PathBuf> {
+    let _lock = workspace::lock()?;
     agent::build(mirror)?;
     appliance::build(mirror)?;
     if with_node {

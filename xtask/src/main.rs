@@ -89,6 +89,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Setup => setup::run()?,
         Command::Image { which, mirror } => {
             setup::ensure()?;
+            let _lock = workspace::lock()?;
             match which {
                 Image::Appliance => drop(appliance::build(mirror.as_deref())?),
                 Image::Agent => drop(agent::build(mirror.as_deref())?),

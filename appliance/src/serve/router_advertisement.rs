@@ -1,13 +1,11 @@
 //! Answers router solicitations, so that iPXE does not wait 13 s for IPv6.
 
 use std::net::{Ipv6Addr, SocketAddrV6};
-use std::os::fd::OwnedFd;
 
 use anyhow::Context as _;
 use hardway_netboot::router_advertisement::{advertisement, is_solicitation};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::net::UdpSocket;
 
 use super::{Context, socket};
 
@@ -20,31 +18,28 @@ const HOP_LIMIT: u32 = 255;
 pub async fn run(context: Context) -> anyhow::Result<()> {
     let address = socket::cluster(&context).await.network.address;
     let interface = socket::interface(&context, address)?;
-    let socket = AsyncFd::new(OwnedFd::from(open(&interface)?)).context("watching the socket")?;
+    let socket = open(&interface)?;
     // To everybody: the solicitation may come from the unspecified address.
-    let destination = SocketAddrV6::new(ALL_NODES, 0, 0, index(&interface)?).into();
+    let destination = SocketAddrV6::new(ALL_NODES, 0, 0, index(&interface)?);
     let mut buffer = [0; 256];
     loop {
-        let received = socket.async_io(Interest::READABLE, |socket| {
-            nix::unistd::read(socket, &mut buffer).map_err(Into::into)
-        });
-        let length = received.await.context("receiving ICMPv6")?;
+        let length = socket.recv(&mut buffer).await.context("receiving ICMPv6")?;
         socket::still_at(address, &context)?;
         if !is_solicitation(&buffer[..length]) {
             continue;
         }
-        let socket = socket2::SockRef::from(socket.get_ref());
         // Right after the link came up there is no link-local address to send from. The client asks
         // again.
-        if let Err(error) = socket.send_to(&advertisement(), &destination) {
+        if let Err(error) = socket.send_to(&advertisement(), destination).await {
             tracing::debug!("router-advertisement: {error}");
         }
     }
 }
 
-fn open(interface: &str) -> anyhow::Result<Socket> {
+/// A raw socket. Tokio's type for datagrams does for it: what differs is in the kernel.
+fn open(interface: &str) -> anyhow::Result<UdpSocket> {
     let index = index(interface)?;
-    let open = || -> std::io::Result<Socket> {
+    let open = || -> std::io::Result<UdpSocket> {
         let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6))?;
         socket.bind_device(Some(interface.as_bytes()))?;
         socket.set_multicast_if_v6(index)?;
@@ -52,7 +47,7 @@ fn open(interface: &str) -> anyhow::Result<Socket> {
         socket.set_multicast_loop_v6(false)?;
         socket.join_multicast_v6(&ALL_ROUTERS, index)?;
         socket.set_nonblocking(true)?;
-        Ok(socket)
+        UdpSocket::from_std(socket.into())
     };
     open().with_context(|| format!("opening an ICMPv6 socket on {interface}"))
 }

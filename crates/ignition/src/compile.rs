@@ -47,7 +47,7 @@ pub struct Compiled {
     /// The parts merged in order, in the newest spec.
     pub config: Config,
     /// The config as canonical JSON: the same config has the same text. It is what an image with its
-    /// own Ignition is given.
+    /// own Ignition is given, so its version is the oldest that will do: the newest of the parts'.
     pub json: String,
     /// What the agent does, in order; or why it cannot, where only an image's own Ignition can.
     pub operations: Result<Vec<Operation>, Report>,
@@ -73,10 +73,16 @@ impl Compiled {
 /// what they make together.
 pub fn compile(parts: &[Part], files: &dyn LocalFiles) -> Result<Compiled, Report> {
     let mut merged = Config::empty();
+    let mut newest_minor = 0;
     let mut problems = Vec::new();
     for part in parts {
         match parse_part(part, files) {
-            Ok(Parsed { config, warnings }) => {
+            Ok(Parsed {
+                config,
+                minor,
+                warnings,
+            }) => {
+                newest_minor = newest_minor.max(minor);
                 merged = merge(&merged, &config);
                 problems.extend(Report::from(warnings).in_file(&part.name).problems);
             }
@@ -98,9 +104,9 @@ pub fn compile(parts: &[Part], files: &dyn LocalFiles) -> Result<Compiled, Repor
     }
     let operations = operations(&merged).map_err(Report::from);
     // Through a value, whose maps are sorted by key.
-    let json = serde_json::to_value(&merged)
-        .unwrap_or_default()
-        .to_string();
+    let mut json = serde_json::to_value(&merged).unwrap_or_default();
+    json["ignition"]["version"] = format!("3.{newest_minor}.0").into();
+    let json = json.to_string();
     Ok(Compiled {
         config: merged,
         json,
@@ -114,6 +120,7 @@ fn parse_part(part: &Part, files: &dyn LocalFiles) -> Result<Parsed, Report> {
         PartKind::Ignition => parse(part.text.as_bytes()),
         PartKind::Butane => butane::translate(&part.text, files).map(|translated| Parsed {
             config: translated.config,
+            minor: translated.minor,
             warnings: translated.warnings,
         }),
     }

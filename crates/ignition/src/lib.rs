@@ -2,12 +2,20 @@
 //!
 //! In the order of a config's way:
 //!
-//! - [`parse()`]: JSON of spec 3.0.0 to 3.6.0 → a valid [`Config`] in the newest spec.
-//! - [`butane`]: Butane's YAML → the same.
-//! - [`merge()`]: two configs → one. [`validate()`] judges the result.
-//! - [`operations()`]: a config → [`Operation`]s; what cannot be done is refused there.
-//! - [`compile()`]: all of this for the parts of one machine.
+//! - `parse`: JSON of spec 3.0.0 to 3.6.0 → a valid `Config` in the newest spec.
+//! - `butane`: Butane's YAML → the same.
+//! - `merge`: two configs → one. `validate` judges the result.
+//! - `operations`: a config → [`Operation`]s; what cannot be done is refused there.
+//! - `compile`: all of this for the parts of one machine.
 //! - [`operation`]: the operations, all that the agent needs of this crate.
+//!
+//! Ignition is the reference, and differs from this crate on purpose in these points:
+//!
+//! - A slash in the name of a unit or drop-in is refused: with `..` it leads out of the unit directory.
+//! - JSON nested deeper than 200 levels is refused; Go stops at 10000.
+//! - Configs of spec 3.4 lose the advertisements of Tang servers, as they do there, but with a warning.
+//! - What `operations` refuses (other stages, sources other than `data` and `http`, names and
+//!   numbers that cannot stand in passwd) fails there later or is done there.
 
 pub mod operation;
 

@@ -18,6 +18,8 @@ const PLAIN_MODE: i64 = 0o777;
 pub struct Parsed {
     /// The config.
     pub config: Config,
+    /// Minor version of the spec that it was written in: nothing in it needs a later one.
+    pub minor: u8,
     /// What its author should know.
     pub warnings: Vec<Problem>,
 }
@@ -73,6 +75,7 @@ pub(crate) fn finish(
     bring_to_newest(&mut config, minor);
     Ok(Parsed {
         config,
+        minor,
         warnings: report.problems,
     })
 }

@@ -147,6 +147,26 @@ fn parts_merge_in_order_and_have_one_digest() {
 }
 
 #[test]
+fn the_version_is_no_newer_than_a_part_needs() {
+    let config = |version: &str| {
+        part(
+            "a.ign",
+            &json!({"ignition": {"version": version}}).to_string(),
+        )
+    };
+    for (parts, expected) in [
+        (vec![], "3.0.0"),
+        (vec![config("3.2.0"), config("3.1.0")], "3.2.0"),
+        (vec![config("3.6.0"), part("base.bu", BASE)], "3.6.0"),
+        (vec![part("base.bu", BASE)], "3.3.0"),
+    ] {
+        let json = compile(&parts, &NoLocalFiles).expect("valid").json;
+        let json: Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!(json["ignition"]["version"], expected);
+    }
+}
+
+#[test]
 fn every_problem_of_every_part_is_told_with_its_place() {
     let base =
         "variant: fcos\nversion: 1.5.0\nstorage:\n  files:\n    - path: relative\n      mode: rw\n";

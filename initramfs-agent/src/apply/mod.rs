@@ -33,6 +33,7 @@ use hardway_model::desired::ConfigApplier;
 use hardway_model::inventory::Disk;
 use hardway_model::messages::AgentEvent;
 use hardway_model::plan::{DiskBinding, Plan, Step};
+use hardway_model::receipt::Receipt;
 use hardway_userspace::mounts::Flags;
 
 pub use config::FetchedConfig;
@@ -110,17 +111,7 @@ fn run(
     installation: &mut Installation,
 ) -> Result<String> {
     match step {
-        Step::ClaimDisk { disk, receipt } => {
-            check_binding(disk)?;
-            let device = BlockDevice::open(&disk.path)?;
-            filesystem::forget(device.file(), &disk.path)?;
-            let claimed = TargetDisk::claim(device, receipt);
-            installation.disk = Some(claimed.with_context(|| format!("claiming {}", disk.path))?);
-            Ok(format!(
-                "{} ({}) is claimed for generation {}",
-                disk.path, disk.id, plan.generation
-            ))
-        }
+        Step::ClaimDisk { disk, receipt } => installation.claim(disk, receipt),
         Step::WriteImage {
             url,
             compression,
@@ -154,14 +145,10 @@ fn run(
             )
         }
         Step::CommitDisk { receipt } => {
-            installation.unmount()?;
-            let disk = installation.disk()?;
-            disk.sync()?;
-            disk.commit(receipt)?;
-            execution.reports.event(AgentEvent::Installed {
-                receipt: receipt.clone(),
-            });
-            Ok("the disk boots".to_owned())
+            let summary = installation.commit(receipt)?;
+            let receipt = receipt.clone();
+            execution.reports.event(AgentEvent::Installed { receipt });
+            Ok(summary)
         }
         Step::HandOver { disk, how } => {
             drop(installation.disk.take());
@@ -172,6 +159,28 @@ fn run(
 }
 
 impl Installation {
+    fn claim(&mut self, binding: &DiskBinding, receipt: &Receipt) -> Result<String> {
+        check_binding(binding)?;
+        let path = &binding.path;
+        let device = BlockDevice::open(path)?;
+        filesystem::forget(device.file(), path)?;
+        let claimed = TargetDisk::claim(device, receipt);
+        self.disk = Some(claimed.with_context(|| format!("claiming {path}"))?);
+        let generation = receipt.generation;
+        Ok(format!(
+            "{path} ({}) is claimed for generation {generation}",
+            binding.id
+        ))
+    }
+
+    fn commit(&mut self, receipt: &Receipt) -> Result<String> {
+        self.unmount()?;
+        let disk = self.disk()?;
+        disk.sync()?;
+        disk.commit(receipt)?;
+        Ok("the disk boots".to_owned())
+    }
+
     fn disk(&mut self) -> Result<&mut TargetDisk<BlockDevice>> {
         self.disk
             .as_mut()
@@ -263,4 +272,63 @@ fn compare(binding: &DiskBinding, found: &Disk) -> Result<()> {
         bail!("{path} holds something else than when the plan was made; nothing was written");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use hardway_model::inventory::Content;
+
+    use super::*;
+
+    #[test]
+    fn a_disk_that_is_not_the_planned_one_is_refused() {
+        let planned = Disk {
+            path: "/dev/vda".into(),
+            size: 4 << 30,
+            sector_size: 512,
+            model: None,
+            serial: Some("disk-1".into()),
+            wwn: None,
+            rotational: false,
+            removable: false,
+            read_only: false,
+            transport: None,
+            content: Content::Blank,
+        };
+        let binding = DiskBinding {
+            path: planned.path.clone(),
+            id: planned.id(),
+            size: planned.size,
+            content: planned.content.clone(),
+        };
+        compare(&binding, &planned).unwrap();
+        let swapped = Disk {
+            serial: Some("disk-2".into()),
+            ..planned.clone()
+        };
+        let smaller = Disk {
+            size: 2 << 30,
+            ..planned.clone()
+        };
+        let content = Content::Foreign {
+            signatures: vec!["swap at 0".into()],
+        };
+        let filled = Disk { content, ..planned };
+        for (found, message) in [
+            (
+                swapped,
+                "/dev/vda is disk-2 now, and the plan is for disk-1",
+            ),
+            (
+                smaller,
+                "/dev/vda has 2147483648 bytes now, and the plan is for 4294967296",
+            ),
+            (
+                filled,
+                "/dev/vda holds something else than when the plan was made; nothing was written",
+            ),
+        ] {
+            assert_eq!(compare(&binding, &found).unwrap_err().to_string(), message);
+        }
+    }
 }

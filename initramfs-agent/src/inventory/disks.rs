@@ -153,10 +153,7 @@ mod tests {
         std::fs::write(root.join("dev").join(name), vec![0; 4 << 20]).unwrap();
     }
 
-    #[test]
-    fn each_bus_names_its_disks_its_own_way() {
-        let root = tempfile::tempdir().unwrap();
-        let root = root.path();
+    fn machine(root: &Path) {
         disk(
             root,
             "pci/virtio0",
@@ -195,7 +192,13 @@ mod tests {
         );
         disk(root, "virtual", "loop0", &[]);
         disk(root, "pci/host9", "sdc", &[("size", b"0\n")]);
+    }
 
+    #[test]
+    fn each_bus_names_its_disks_its_own_way() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        machine(root);
         let disks = list(root);
         let shown: Vec<_> = disks
             .iter()

@@ -31,6 +31,8 @@ pub struct Translated {
     pub json: Json,
     /// The same in the newest spec.
     pub config: Config,
+    /// Minor version of the spec that `json` is in.
+    pub minor: u8,
     /// What its author should know.
     pub warnings: Vec<Problem>,
 }
@@ -192,10 +194,13 @@ fn judge(
     match serde_json::from_value::<Config>(json) {
         Ok(config) => {
             let json = serde_json::to_value(&config).unwrap_or_default();
-            let Parsed { config, warnings } = finish(config, problems, minor)?;
+            let Parsed {
+                config, warnings, ..
+            } = finish(config, problems, minor)?;
             Ok(Translated {
                 json,
                 config,
+                minor,
                 warnings,
             })
         }

@@ -65,6 +65,8 @@ pub struct ModuleLoader {
     root: PathBuf,
     /// Tried already, with or without luck.
     settled: BTreeSet<String>,
+    /// Those among them whose file could not be had: the next call tries again.
+    unfetched: Vec<String>,
     /// Modaliases looked at already.
     seen: BTreeSet<String>,
 }
@@ -88,6 +90,7 @@ impl ModuleLoader {
             source,
             root: PathBuf::from("/"),
             settled: BTreeSet::new(),
+            unfetched: Vec::new(),
             seen: BTreeSet::new(),
         }
     }
@@ -100,6 +103,63 @@ impl ModuleLoader {
     /// Loads the module of that name or alias with all that it needs. What is loaded already is no
     /// error. Gives back the names that were loaded now.
     pub fn load(&mut self, name: &str) -> Result<Vec<String>, LoadError> {
+        let outcome = self.load_once(name);
+        self.forget_unfetched();
+        outcome
+    }
+
+    /// Loads what the devices under `sys_root` (`/sys`) ask for, until for `quiet` no new device
+    /// has appeared. A second call looks at devices that are new since, and at those whose modules
+    /// could not be fetched.
+    pub fn coldplug(&mut self, sys_root: &Path, quiet: Duration) -> Coldplug {
+        let mut outcome = Coldplug::default();
+        let mut deadline = Instant::now() + quiet;
+        loop {
+            let fresh: Vec<String> = modaliases(&sys_root.join("devices"))
+                .into_iter()
+                .filter(|alias| self.seen.insert(alias.clone()))
+                .collect();
+            if !fresh.is_empty() {
+                fresh
+                    .iter()
+                    .for_each(|alias| self.serve(alias, &mut outcome));
+                deadline = Instant::now() + quiet;
+                continue;
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        if !self.unfetched.is_empty() {
+            self.seen.clear();
+            self.forget_unfetched();
+        }
+        outcome
+    }
+
+    fn serve(&mut self, alias: &str, outcome: &mut Coldplug) {
+        let names: Vec<String> = self
+            .index
+            .wanted_by(alias)
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        if names.is_empty() {
+            outcome.unmatched.push(alias.to_owned());
+        }
+        for name in names {
+            if self.settled.contains(&name) {
+                continue;
+            }
+            match self.load_once(&name) {
+                Ok(loaded) => outcome.loaded.extend(loaded),
+                Err(error) => outcome.failed.push(error),
+            }
+        }
+    }
+
+    fn load_once(&mut self, name: &str) -> Result<Vec<String>, LoadError> {
         if self.is_loaded(name) {
             return Ok(Vec::new());
         }
@@ -122,6 +182,9 @@ impl ModuleLoader {
             match self.load_one(&name) {
                 Ok(()) => loaded.push(name),
                 Err(error) => {
+                    if matches!(error, LoadError::Fetch { .. }) {
+                        self.unfetched.push(name);
+                    }
                     first_failure.get_or_insert(error);
                 }
             }
@@ -140,48 +203,9 @@ impl ModuleLoader {
         Ok(loaded)
     }
 
-    /// Loads what the devices under `sys_root` (`/sys`) ask for, until for `quiet` no new device
-    /// has appeared. A second call only looks at devices that are new since.
-    pub fn coldplug(&mut self, sys_root: &Path, quiet: Duration) -> Coldplug {
-        let mut outcome = Coldplug::default();
-        let mut deadline = Instant::now() + quiet;
-        loop {
-            let fresh: Vec<String> = modaliases(&sys_root.join("devices"))
-                .into_iter()
-                .filter(|alias| self.seen.insert(alias.clone()))
-                .collect();
-            if !fresh.is_empty() {
-                fresh
-                    .iter()
-                    .for_each(|alias| self.serve(alias, &mut outcome));
-                deadline = Instant::now() + quiet;
-                continue;
-            }
-            if Instant::now() >= deadline {
-                return outcome;
-            }
-            std::thread::sleep(LOOK_AGAIN);
-        }
-    }
-
-    fn serve(&mut self, alias: &str, outcome: &mut Coldplug) {
-        let names: Vec<String> = self
-            .index
-            .wanted_by(alias)
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
-        if names.is_empty() {
-            outcome.unmatched.push(alias.to_owned());
-        }
-        for name in names {
-            if self.settled.contains(&name) {
-                continue;
-            }
-            match self.load(&name) {
-                Ok(loaded) => outcome.loaded.extend(loaded),
-                Err(error) => outcome.failed.push(error),
-            }
+    fn forget_unfetched(&mut self) {
+        for name in self.unfetched.drain(..) {
+            self.settled.remove(&name);
         }
     }
 
@@ -287,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn coldplug_asks_once_for_what_the_devices_name() {
+    fn coldplug_asks_once_for_what_the_devices_name_and_again_for_what_it_did_not_get() {
         let root = tempfile::tempdir().unwrap();
         for (device, alias) in [
             ("pci0/a", "pci:v02d1"),
@@ -306,8 +330,8 @@ mod tests {
         let failures: Vec<String> = outcome.failed.iter().map(ToString::to_string).collect();
         assert_eq!(failures[0], "fetching module bus (m.ko.xz): no network");
         assert_eq!(*fetched.lock().unwrap(), ["bus", "card"]);
-        let again = loader.coldplug(&root.path().join("sys"), Duration::ZERO);
-        assert!(again.failed.is_empty() && again.unmatched.is_empty());
+        loader.coldplug(&root.path().join("sys"), Duration::ZERO);
+        assert_eq!(*fetched.lock().unwrap(), ["bus", "card", "bus", "card"]);
     }
 
     #[test]
