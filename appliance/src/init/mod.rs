@@ -8,6 +8,7 @@
 //! | a module does not load | shown; the next one is tried |
 //! | no partition ESP, CONFIG or DATA | shown; without DATA the state is kept in memory |
 //! | cluster.yaml is broken or missing | shown with the place; the network and the page come up, nobody is served |
+//! | no randomness | the disk is read until the kernel has enough, a minute at most |
 //! | no link | shown; looked for again every second |
 //! | `serve` ends | started again after 1, 2, 4 … 30 seconds |
 
@@ -23,6 +24,7 @@ mod grow;
 mod media;
 mod network;
 mod power_button;
+mod randomness;
 mod screen;
 mod supervise;
 
@@ -61,6 +63,7 @@ fn phases() {
     let mut drivers = Drivers::from_initramfs(&console);
     let media = Media::find(&mut drivers, &console, MEDIA_PATIENCE);
     drivers.add_store(Path::new(media::MODULES), &console);
+    randomness::gather(&console);
     supervise::run(&console, &media, &mut drivers);
 }
 
