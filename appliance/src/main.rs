@@ -93,12 +93,25 @@ fn main() -> ExitCode {
     if is_init && std::process::id() == 1 {
         init::run();
     }
-    match run(Arguments::parse().command) {
+    let command = Arguments::parse().command;
+    if !matches!(command, Command::Init | Command::Serve(_)) {
+        end_with_the_reader();
+    }
+    match run(command) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Lets `hardway schema | head` end quietly. Rust ignores SIGPIPE, and printing would panic.
+fn end_with_the_reader() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: the default action is installed, no handler, and nothing runs beside this thread yet.
+    if let Err(error) = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) } {
+        eprintln!("warning: cannot restore SIGPIPE: {error}");
     }
 }
 
