@@ -21,7 +21,7 @@ pub fn compose(
     artifacts: &Artifacts,
     copy: &WorkingCopy,
     admin_token: &str,
-    images_are_damaged: bool,
+    images_are_exchanged: bool,
     output: &Path,
 ) -> Result<()> {
     let token_file = output.with_extension("admin-token");
@@ -41,7 +41,7 @@ pub fn compose(
         .arg(DISK_SIZE.to_string())
         .arg("--output")
         .arg(output);
-    if images_are_damaged {
+    if images_are_exchanged {
         command.arg("--no-verify-images");
     }
     run(&mut command).context("composing the appliance's disk")

@@ -43,8 +43,8 @@ pub struct LabOptions {
     pub nic: NicModel,
     /// Firmware of the appliance.
     pub appliance_firmware: Firmware,
-    /// Whether the OS images are damaged before they are put on the appliance.
-    pub damaged_images: bool,
+    /// Whether the OS images are exchanged for others before they are put on the appliance.
+    pub exchanged_images: bool,
     /// Whether the disks outlast the lab.
     pub keep_disks: bool,
     /// Where logs, capture and disks go. What an earlier lab left there is replaced.
@@ -110,15 +110,15 @@ impl Lab {
             &options.artifacts,
             options.nodes,
         )?;
-        if options.damaged_images {
-            copy.damage_images()?;
+        if options.exchanged_images {
+            copy.exchange_images()?;
         }
         let appliance_disk = disks.join("appliance.img");
         appliance::compose(
             &options.artifacts,
             &copy,
             ADMIN_TOKEN,
-            options.damaged_images,
+            options.exchanged_images,
             &appliance_disk,
         )?;
 

@@ -15,7 +15,7 @@ use crate::vm::{BootOrder, Disk, DiskKind, Nic, NicModel, Vm, VmFolders, VmSpec}
 
 const APPLIANCE_MAC: MacAddress = MacAddress([0x52, 0x54, 0, 0x77, 0, 1]);
 /// Enough for a machine; the operator's minimum counts when it is larger.
-const DISK_SIZE: u64 = 6 << 30;
+const DISK_SIZE: u64 = 4 << 30;
 /// The port of the appliance's UI.
 pub const HTTP: u16 = 80;
 /// The port that every machine is reached by.

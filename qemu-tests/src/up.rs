@@ -75,7 +75,7 @@ pub fn run(options: &UpOptions) -> Result<ExitCode> {
             .unwrap_or_else(|| default_memory(options.firmware)),
         nic: NicModel::Virtio,
         appliance_firmware: Firmware::Bios,
-        damaged_images: false,
+        exchanged_images: false,
         keep_disks: options.keep.is_some(),
         folder,
     })?;

@@ -75,16 +75,16 @@ impl WorkingCopy {
         })
     }
 
-    /// Replaces each image by a copy with one byte changed; the file that was built stays as it is.
-    pub fn damage_images(&self) -> Result<()> {
+    /// Replaces each image by one with another hash; the file that was built stays as it is.
+    pub fn exchange_images(&self) -> Result<()> {
         for image in &self.cluster.images {
             let ImageSource::File(name) = &image.source else {
                 continue;
             };
             let image = self.images.join(name);
-            let copy = self.images.join(format!("{name}.damaged"));
+            let copy = self.images.join(format!("{name}.other"));
             fs::copy(&image, &copy).with_context(|| format!("copying {}", image.display()))?;
-            disk::damage(&copy)?;
+            disk::append_skippable_frame(&copy)?;
             fs::rename(&copy, &image).with_context(|| format!("replacing {}", image.display()))?;
         }
         Ok(())

@@ -18,8 +18,8 @@ use crate::up::default_memory;
 use crate::vm::{Firmware, NicModel};
 
 mod config_mistake;
-mod damaged_image;
 mod etcd_cluster;
+mod exchanged_image;
 mod foreign_disk;
 mod power_cut;
 mod restarted_appliance;
@@ -62,10 +62,10 @@ const SCENARIOS: &[Scenario] = &[
         play: power_cut::play,
     },
     Scenario {
-        name: "damaged-image",
+        name: "exchanged-image",
         proves: "an image whose hash does not match never becomes bootable",
-        arrange: |options| options.damaged_images = true,
-        play: damaged_image::play,
+        arrange: |options| options.exchanged_images = true,
+        play: exchanged_image::play,
     },
     Scenario {
         name: "foreign-disk",
@@ -133,7 +133,7 @@ pub fn run(options: &TestOptions) -> Result<ExitCode> {
             memory: default_memory(Firmware::Bios),
             nic: NicModel::Virtio,
             appliance_firmware: Firmware::Bios,
-            damaged_images: false,
+            exchanged_images: false,
             keep_disks: false,
         };
         let start = Instant::now();
@@ -215,6 +215,20 @@ fn expect_installs_begun(detail: &MachineDetail, expected: u32) -> Result<()> {
         detail.machine.name
     );
     Ok(())
+}
+
+/// A machine that was started again, network first, runs from its disk: it confirms anew, nothing was
+/// installed, and the timeline says by `words` how it was sent there.
+fn expect_running_again(lab: &Lab, before: &MachineDetail, words: &str) -> Result<()> {
+    let name = &before.machine.name;
+    let first_word = before.machine.figures.running;
+    let again = lab
+        .api
+        .wait_for(name, "running from its disk again", TO_RUNNING, |detail| {
+            detail.machine.phase == Phase::Running && detail.machine.figures.running > first_word
+        })?;
+    expect_installs_begun(&again, before.machine.installs_begun)?;
+    expect_timeline(&again, words)
 }
 
 /// Changes the cluster file that the lab serves, before the appliance's disk is composed.

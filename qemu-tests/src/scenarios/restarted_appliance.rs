@@ -1,13 +1,13 @@
 //! The appliance loses power in the middle of an installation and comes back: the agent holds out,
 //! goes on where it was, and the machine is installed. Exactly one installation began writing, and
-//! the receipt is of generation 1.
+//! the receipt is of generation 1. Reset, network first, the (BIOS) machine is sent on to its disk.
 
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{NODE, expect_installs_begun, wait_running, wait_writing};
+use super::{NODE, expect_installs_begun, expect_running_again, wait_running, wait_writing};
 use crate::lab::Lab;
 
 /// Makes the write last about a minute, so that the cut falls into it.
@@ -28,11 +28,13 @@ pub(super) fn play(lab: &mut Lab) -> Result<()> {
 
     let after = wait_running(lab, NODE)?;
     expect_installs_begun(&after, 1)?;
-    let receipt = after.installed.context("there is no receipt")?;
+    let receipt = after.installed.as_ref().context("there is no receipt")?;
     ensure!(
         receipt.generation == 1,
         "the receipt is of generation {}",
         receipt.generation
     );
-    Ok(())
+
+    lab.machine(NODE)?.vm.reset()?;
+    expect_running_again(lab, &after, "sent to the disk")
 }

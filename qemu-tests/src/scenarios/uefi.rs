@@ -2,9 +2,8 @@
 //! and on again, network first, it is sent on to its disk. The appliance boots by UEFI as well.
 
 use anyhow::{Result, ensure};
-use hardway_model::lifecycle::Phase;
 
-use super::{NODE, TO_RUNNING, expect_installs_begun, expect_timeline, wait_running};
+use super::{NODE, expect_installs_begun, expect_running_again, wait_running};
 use crate::lab::{Lab, LabOptions};
 use crate::up::default_memory;
 use crate::vm::Firmware;
@@ -20,7 +19,7 @@ pub(super) fn play(lab: &mut Lab) -> Result<()> {
     lab.machine(NODE)?.power_on()?;
     let first = wait_running(lab, NODE)?;
     expect_installs_begun(&first, 1)?;
-    let firmware = first.inventory.map(|inventory| inventory.firmware);
+    let firmware = first.inventory.as_ref().map(|inventory| inventory.firmware);
     ensure!(
         firmware == Some(hardway_model::inventory::Firmware::Uefi),
         "the agent found the firmware to be {firmware:?}"
@@ -29,12 +28,5 @@ pub(super) fn play(lab: &mut Lab) -> Result<()> {
     let machine = lab.machine(NODE)?;
     machine.vm.power_cut()?;
     machine.power_on()?;
-    let first_word = first.machine.figures.running;
-    let second = lab
-        .api
-        .wait_for(NODE, "running from its disk again", TO_RUNNING, |detail| {
-            detail.machine.phase == Phase::Running && detail.machine.figures.running > first_word
-        })?;
-    expect_installs_begun(&second, 1)?;
-    expect_timeline(&second, "restarted from its disk")
+    expect_running_again(lab, &first, "local-disk.efi")
 }

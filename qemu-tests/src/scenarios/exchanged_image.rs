@@ -1,5 +1,5 @@
-//! The OS image on the appliance is not the one that cluster.yaml names: the machine fails, its disk
-//! never becomes bootable, and the timeline names the cause.
+//! The OS image on the appliance is not the one that cluster.yaml names, though it decompresses well:
+//! the machine fails, its disk never becomes bootable, and the timeline names the cause.
 
 use anyhow::{Result, ensure};
 use hardway_model::lifecycle::Phase;
@@ -11,7 +11,7 @@ use crate::lab::Lab;
 pub(super) fn play(lab: &mut Lab) -> Result<()> {
     lab.start_appliance()?;
     lab.machine(NODE)?.power_on()?;
-    // Either the appliance finds the damage and holds the machine, or the agent finds it.
+    // The appliance may know before the agent does.
     let detail = lab
         .api
         .wait_for(NODE, "stopped by the wrong hash", TO_INSTALLED, |detail| {
