@@ -201,6 +201,11 @@ impl Fleet {
         let _ = self.changes.send(name.into());
     }
 
+    /// Returns when the owner's task has ended, which only a panic does to it.
+    pub async fn ended(&self) {
+        self.commands.closed().await;
+    }
+
     /// The journal, for what is not a machine's.
     pub fn journal(&self) -> &Journal {
         &self.journal

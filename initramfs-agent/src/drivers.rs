@@ -69,6 +69,15 @@ impl Drivers {
         })
     }
 
+    /// A store without modules.
+    #[cfg(test)]
+    pub fn none(reports: &Reports) -> Self {
+        Self {
+            loader: ModuleLoader::new(Index::default(), Source::Folder(OWN.into())),
+            reports: reports.clone(),
+        }
+    }
+
     /// Loads what the devices ask for. What fails is told and left out.
     pub fn coldplug(&mut self) {
         tell(

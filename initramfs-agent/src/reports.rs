@@ -22,7 +22,7 @@ const BACKLOG: usize = 500;
 enum Outgoing {
     Event(AgentEvent),
     Line(String),
-    Flush(Sender<()>),
+    Flush(Sender<bool>),
 }
 
 /// The way to the consoles and to the appliance. Clones share it.
@@ -80,7 +80,7 @@ impl Reports {
     pub fn flush(&self, patience: Duration) -> bool {
         let (done, wait) = channel();
         self.queue(Outgoing::Flush(done));
-        wait.recv_timeout(patience).is_ok()
+        wait.recv_timeout(patience).unwrap_or(false)
     }
 
     fn queue(&self, outgoing: Outgoing) {
@@ -95,7 +95,7 @@ struct Courier {
     /// The token is of no use any more; what comes is dropped.
     refused: bool,
     pending: VecDeque<AgentEvent>,
-    flushes: Vec<Sender<()>>,
+    flushes: Vec<Sender<bool>>,
     sequence: u64,
 }
 
@@ -107,7 +107,7 @@ impl Courier {
                 self.deliver(event);
             }
             for flush in self.flushes.drain(..) {
-                let _ = flush.send(());
+                let _ = flush.send(!self.refused);
             }
         }
     }
@@ -252,5 +252,22 @@ mod tests {
         courier.accept(Outgoing::Event(last.clone()));
         assert_eq!(courier.pending.len(), BACKLOG + 1);
         assert_eq!(courier.pending.back(), Some(&last));
+    }
+
+    #[test]
+    fn what_a_spent_token_tells_is_not_heard() {
+        for refused in [false, true] {
+            let (queue, outgoing) = channel();
+            let (done, wait) = channel();
+            queue.send(Outgoing::Flush(done)).unwrap();
+            drop(queue);
+            let courier = Courier {
+                outgoing,
+                refused,
+                ..courier()
+            };
+            courier.run();
+            assert_eq!(wait.recv(), Ok(!refused));
+        }
     }
 }

@@ -128,6 +128,12 @@ pub async fn config(
     if !installs {
         return Err(forbid("this machine is not being installed"));
     }
+    // Whoever names its hardware after an installed machine is not given that one's secrets.
+    if !state.wants_install() {
+        return Err(forbid(
+            "this machine is installed already; `hardway reinstall` has it installed again",
+        ));
+    }
     let machine = cluster.machine(name).cloned();
     let machine = machine.ok_or_else(|| forbid("this machine is not declared"))?;
     let path = context.options.config.clone();

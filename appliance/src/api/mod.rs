@@ -25,8 +25,11 @@ pub mod views;
 pub use decide::decide;
 pub use error::ApiError;
 
-/// The largest body that is read: an inventory of a machine with hundreds of disks is far below.
+/// The largest body that is read.
 const BODY_LIMIT: usize = 1 << 20;
+/// The largest hello, whose inventory is remembered of every stranger: one with hundreds of disks is
+/// below.
+const HELLO_LIMIT: usize = 1 << 18;
 
 /// Everything that is served by HTTP.
 pub fn router(context: Context) -> Router {
@@ -44,7 +47,10 @@ pub fn router(context: Context) -> Router {
         .nest_service("/images", files::images(&context))
         // The agent and the installed system.
         .route("/agent/v1/time", get(agent::time))
-        .route("/agent/v1/hello", post(agent::hello))
+        .route(
+            "/agent/v1/hello",
+            post(agent::hello).layer(DefaultBodyLimit::max(HELLO_LIMIT)),
+        )
         .route("/agent/v1/config", post(agent::config))
         .route("/agent/v1/report", post(agent::report))
         .route("/agent/v1/running", post(agent::running))

@@ -185,6 +185,29 @@ async fn the_configuration_is_served_once() {
 }
 
 #[tokio::test]
+async fn a_stranger_that_names_its_hardware_after_an_installed_machine_gets_no_configuration() {
+    let appliance = Appliance::start().await;
+    let token = boot(&appliance, SCRIPT).await;
+    let (_, text) = hello(&appliance, &token, inventory(MAC, Content::Blank)).await;
+    let (plan, _) = execute(&text);
+    let receipt = plan.steps.into_iter().find_map(|step| match step {
+        Step::CommitDisk { receipt } => Some(receipt),
+        _ => None,
+    });
+    let installed = AgentEvent::Installed {
+        receipt: receipt.unwrap(),
+    };
+    report(&appliance, &token, 1, installed).await;
+
+    let token = boot(&appliance, &SCRIPT.replace("00-01", "00-99")).await;
+    hello(&appliance, &token, inventory(MAC, Content::Blank)).await;
+    let request = ConfigRequest { token };
+    let (status, text) = appliance.post("/agent/v1/config", None, &request).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{text}");
+    assert!(text.contains("hardway reinstall"), "{text}");
+}
+
+#[tokio::test]
 async fn a_token_that_is_not_live_is_refused() {
     let appliance = Appliance::start().await;
     let first = boot(&appliance, SCRIPT).await;

@@ -57,7 +57,10 @@ impl Appliance {
     }
 
     fn address(&self, path: &str) -> String {
-        format!("{}{path}", self.url.trim_end_matches('/'))
+        let url = self.url.trim_end_matches('/');
+        // A bare address is what the appliance's console shows.
+        let scheme = if url.contains("://") { "" } else { "http://" };
+        format!("{scheme}{url}{path}")
     }
 
     fn text(
@@ -65,7 +68,10 @@ impl Appliance {
         answer: Result<Response<ureq::Body>, ureq::Error>,
         path: &str,
     ) -> anyhow::Result<String> {
-        let mut response = answer.with_context(|| format!("asking {}", self.address(path)))?;
+        let mut response = answer.with_context(|| {
+            let asked = self.address(path);
+            format!("asking {asked} (--url or HARDWAY_URL says where the appliance is)")
+        })?;
         let body = response.body_mut().with_config().limit(ANSWER);
         let text = body.read_to_string().context("reading the answer")?;
         if response.status().is_success() {
@@ -84,4 +90,25 @@ fn agent() -> ureq::Agent {
         .http_status_as_error(false)
         .build()
         .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_address_is_an_appliance() {
+        for url in [
+            "10.77.0.1:80",
+            "http://10.77.0.1:80",
+            "http://10.77.0.1:80/",
+        ] {
+            let appliance = Appliance {
+                url: url.into(),
+                token: None,
+                json: false,
+            };
+            assert_eq!(appliance.address("/x"), "http://10.77.0.1:80/x", "{url}");
+        }
+    }
 }

@@ -171,9 +171,12 @@ fn stage_images(images: &[FoundImage], stage: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(stage).with_context(|| format!("making {}", stage.display()))?;
     for image in images {
         let to = stage.join(&image.name);
-        // A hard link costs nothing, where the filesystem is the same and the kernel allows it.
-        if fs::hard_link(&image.path, &to).is_err() {
-            copy(&image.path, &to)?;
+        // A hard link costs nothing, where the filesystem is the same and the kernel allows it. Of a
+        // symbolic link it would be one more symbolic link, leading nowhere on the appliance.
+        let from = fs::canonicalize(&image.path)
+            .with_context(|| format!("finding {}", image.path.display()))?;
+        if fs::hard_link(&from, &to).is_err() {
+            copy(&from, &to)?;
         }
     }
     Ok(())

@@ -105,10 +105,8 @@ pub fn plan(machine: &MachineName) -> anyhow::Result<()> {
             print_steps(&plan.steps);
         }
         Decision::Refuse { refusal } => {
-            println!(
-                "Nothing would be written: {}\n{}",
-                refusal.cause, refusal.remedy
-            );
+            let refusal = format!("{}\n{}", refusal.cause, refusal.remedy);
+            println!("Nothing would be written: {}", printable(&refusal));
         }
     }
     Ok(())
@@ -226,7 +224,7 @@ fn aligned(lines: &[Vec<String>]) -> Vec<String> {
             let cells: Vec<String> = cells
                 .map(|(cell, width)| format!("{cell:width$}"))
                 .collect();
-            cells.join("  ").trim_end().to_owned()
+            printable(&cells.join("  ")).trim_end().to_owned()
         })
         .collect()
 }
@@ -244,7 +242,8 @@ fn show(detail: MachineDetail) {
     println!("{}", detail.machine.name);
     print_table(&lines);
     if let Some(hold) = Hold::of(&detail.machine.phase) {
-        println!("\n{}: {}\n{}", hold.title, hold.cause, hold.remedy);
+        let hold = format!("{}: {}\n{}", hold.title, hold.cause, hold.remedy);
+        println!("\n{}", printable(&hold));
     }
     let disks = detail
         .inventory
@@ -260,13 +259,24 @@ fn show(detail: MachineDetail) {
     }
     println!("\nTimeline");
     for line in detail.timeline.iter().map(Line::new) {
-        println!("{}  {:7}  {}", line.time, line.severity, line.text);
+        let text = printable(&line.text);
+        println!("{}  {:7}  {text}", line.time, line.severity);
     }
+}
+
+/// A machine's text cannot move the operator's cursor.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| match c.is_control() && c != '\n' {
+            true => ' ',
+            false => c,
+        })
+        .collect()
 }
 
 fn print_steps(steps: &[Step]) {
     for (index, step) in steps.iter().enumerate() {
-        println!("  {}. {}", index + 1, describe(step));
+        println!("  {}. {}", index + 1, printable(&describe(step)));
     }
 }
 
@@ -297,6 +307,13 @@ mod tests {
         let lines = [["NAME", "STATE"], ["node1", "running"]];
         let lines: Vec<Vec<String>> = lines.map(|line| line.map(str::to_owned).to_vec()).to_vec();
         assert_eq!(aligned(&lines), ["NAME   STATE", "node1  running"]);
+    }
+
+    #[test]
+    fn a_machines_text_cannot_move_the_cursor() {
+        let model = vec!["\u{1b}[2Jdisk".to_owned(), "\u{9b}31m\u{7}".to_owned()];
+        assert_eq!(aligned(&[model]), [" [2Jdisk   31m"]);
+        assert_eq!(printable("cause\nremedy\r"), "cause\nremedy ");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -118,6 +119,9 @@ impl Context {
 /// Runs every service until SIGTERM or SIGINT.
 pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     start_logging();
+    if let Err(error) = allow_many_files() {
+        tracing::warn!("raising the limit of open files: {error}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -151,12 +155,20 @@ async fn serve(options: Options) -> anyhow::Result<ExitCode> {
         _ = terminate.recv() => ExitCode::SUCCESS,
         _ = interrupt.recv() => ExitCode::SUCCESS,
         Some(ending) = endings.recv() => ExitCode::from(ending as u8),
+        // Nothing can be recorded any more. Whoever supervises this process starts it anew.
+        () = context.fleet.ended() => anyhow::bail!("the fleet's task has ended"),
     };
     tracing::info!("ending");
     drop(services);
     // An empty commit takes along what nobody waited for.
     context.fleet.journal().commit(Vec::new()).wait().await?;
     Ok(code)
+}
+
+/// Every client costs a file or two, and the usual 1024 are fewer than the services' bounds together.
+fn allow_many_files() -> nix::Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)
 }
 
 /// The table of services. The set ends them when it is dropped.
@@ -231,4 +243,17 @@ fn start_logging() {
         .with_writer(std::io::stderr)
         .with_target(false)
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_files_may_be_open_as_the_kernel_lets() {
+        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, most / 2, most).unwrap();
+        allow_many_files().unwrap();
+        assert_eq!(getrlimit(Resource::RLIMIT_NOFILE), Ok((most, most)));
+    }
 }

@@ -206,6 +206,43 @@ fn a_disk_that_holds_something_waits_for_its_grant() {
 }
 
 #[test]
+fn a_grant_is_spent_by_the_installation_that_stands_on_its_disk() {
+    let granted = |time| Event::GrantWipe {
+        grant: Grant {
+            disk: "A".into(),
+            time,
+        },
+    };
+    let never = WipePolicy::Never;
+    // The power went before the appliance heard of the first write.
+    let mut unheard = Story::default();
+    unheard
+        .boots_the_agent()
+        .happens(granted(1))
+        .hello(never, foreign())
+        .boots_the_agent()
+        .hello(never, fixture::ours(Stage::Writing, "node1", 1));
+    assert!(unheard.state.grant.is_some());
+    unheard.installs(1);
+    assert_eq!(unheard.state.grant, None);
+
+    let mut adopted = Story::default();
+    adopted
+        .boots_the_agent()
+        .happens(granted(1))
+        .hello(never, fixture::ours(Stage::Complete, "node1", 1));
+    assert_eq!(adopted.state.grant, None);
+
+    let mut later = running();
+    let installed = later.receipt(1).time;
+    later
+        .happens(granted(installed + 1))
+        .boots_the_agent()
+        .hello(never, fixture::ours(Stage::Complete, "node1", 1));
+    assert!(later.state.grant.is_some(), "given for what comes next");
+}
+
+#[test]
 fn a_failure_is_told_and_tried_again() {
     let mut story = Story::default();
     let cause = "fetching /images/node.img.zst: SHA-256 is 00…, not 01…".to_owned();

@@ -11,7 +11,7 @@ use sha2::Digest;
 use super::files::Sources;
 use super::filesystem::Mounted;
 use super::root::{Attributes, TargetRoot};
-use super::{Execution, accounts, files, kernel_arguments, units};
+use super::{Execution, accounts, enablement, files, kernel_arguments, units};
 use crate::patience::patiently;
 
 /// The bytes that the appliance served, as they came, and their hash.
@@ -102,7 +102,10 @@ fn execute(operation: &Operation, root: &TargetRoot, sources: &Sources<'_>) -> R
         Operation::PresetLine {
             line,
             only_if_enabled,
-        } => units::preset(root, line, only_if_enabled),
+        } => {
+            units::preset(root, line, only_if_enabled)?;
+            enablement::apply(root, line)
+        }
     }
 }
 

@@ -19,7 +19,7 @@ After=network-online.target
 StartLimitIntervalSec=0
 
 [Service]
-Type=oneshot
+Type=exec
 ExecStart=/var/lib/hardway/hardway-agent confirm
 Restart=on-failure
 RestartSec=30

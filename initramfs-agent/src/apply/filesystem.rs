@@ -158,7 +158,13 @@ impl Mounted {
     }
 
     /// Unmounts, which brings everything to the disk.
+    /// Unmounting alone would pass over an error of the last writes.
     pub fn unmount(mut self) -> Result<()> {
+        let tree = std::fs::File::open(&self.target)
+            .with_context(|| format!("opening {}", self.target.display()))?;
+        rustix::fs::syncfs(&tree)
+            .with_context(|| format!("bringing what was written to {}", self.device))?;
+        drop(tree);
         self.is_mounted = false;
         mounts::unmount(&self.target).with_context(|| format!("unmounting {}", self.device))
     }

@@ -78,42 +78,66 @@ fn copy<D: Device>(
         };
         // A full disk makes the producer fail, too: the disk's error is the cause.
         let written = written?;
-        let found = produced.with_context(|| format!("fetching {}", source.url))?;
-        if found != source.sha256 {
+        let produced = produced.with_context(|| format!("fetching {}", source.url))?;
+        if produced.sha256 != source.sha256 {
+            // A damaged file rarely decompresses: the hash is the cause, and names the mend.
+            let symptom = produced.unpacked.err().map(|error| chain(error.as_ref()));
             bail!(
-                "{} has SHA-256 {found}, and {} was expected; the disk stays unbootable",
+                "{} has SHA-256 {}, and {} was expected; the disk stays unbootable{}",
                 source.url,
-                source.sha256
+                produced.sha256,
+                source.sha256,
+                symptom.map_or(String::new(), |symptom| format!(" ({symptom})"))
             );
         }
+        produced
+            .unpacked
+            .with_context(|| format!("unpacking {}, whose SHA-256 is as expected", source.url))?;
         Ok(written)
     })
 }
 
-/// Decompresses until the end and gives back the hash of all that was served.
+/// What came of fetching an image to its end.
+struct Produced {
+    /// Of all that was served.
+    sha256: Sha256,
+    /// Whether it could be decompressed.
+    unpacked: Result<()>,
+}
+
+/// Decompresses until the end, and fetches to the end even where that fails, for the hash's sake.
 fn produce(
     mut served: Served,
     compression: Compression,
     chunks: SyncSender<Vec<u8>>,
-) -> Result<Sha256> {
-    {
-        let mut plain = decompress(compression, &mut served)?;
-        loop {
-            let mut chunk = Vec::with_capacity(CHUNK);
-            plain
-                .by_ref()
-                .take(CHUNK as u64)
-                .read_to_end(&mut chunk)
-                .context("decompressing")?;
-            // The writer has failed, and says why.
-            if chunk.is_empty() || chunks.send(chunk).is_err() {
-                break;
-            }
-        }
-    }
+) -> Result<Produced> {
+    let unpacked = unpack(&mut served, compression, chunks);
     // What stands behind the compressed stream belongs to the hash all the same.
     io::copy(&mut served, &mut io::sink()).context("reading to the end")?;
-    Ok(Sha256(served.hash.finalize().into()))
+    Ok(Produced {
+        sha256: Sha256(served.hash.finalize().into()),
+        unpacked,
+    })
+}
+
+fn unpack(
+    served: &mut Served,
+    compression: Compression,
+    chunks: SyncSender<Vec<u8>>,
+) -> Result<()> {
+    let mut plain = decompress(compression, served)?;
+    loop {
+        let mut chunk = Vec::with_capacity(CHUNK);
+        plain
+            .by_ref()
+            .take(CHUNK as u64)
+            .read_to_end(&mut chunk)
+            .context("decompressing")?;
+        // The writer has failed, and says why.
+        if chunk.is_empty() || chunks.send(chunk).is_err() {
+            return Ok(());
+        }
+    }
 }
 
 fn decompress<'a>(compression: Compression, packed: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {

@@ -148,7 +148,23 @@ fn the_cause_of_a_failure_is_named() {
     );
 
     let error = fetch(&url, Compression::Zstd, digest(&plain)).unwrap_err();
-    assert!(format!("{error:#}").contains("decompressing"), "{error:#}");
+    let text = format!("{error:#}");
+    assert!(
+        text.contains("whose SHA-256 is as expected: decompressing"),
+        "{text}"
+    );
+
+    // A damaged file does not decompress; the cause is its hash all the same.
+    let error = fetch(&url, Compression::Zstd, Sha256([9; 32])).unwrap_err();
+    let text = format!("{error:#}");
+    assert!(
+        text.contains(&format!("has SHA-256 {}", digest(&plain))),
+        "{text}"
+    );
+    assert!(
+        text.ends_with(")") && text.contains("(decompressing: "),
+        "{text}"
+    );
 
     let large = vec![1; DISK + 1];
     let sha256 = digest(&large);

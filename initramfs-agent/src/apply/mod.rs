@@ -16,6 +16,7 @@ mod boot_entries;
 mod config;
 mod confirmation;
 pub mod disk;
+mod enablement;
 mod files;
 mod filesystem;
 mod hand_over;
@@ -27,6 +28,7 @@ mod units;
 
 use std::convert::Infallible;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use hardway_model::desired::ConfigApplier;
@@ -44,6 +46,9 @@ use crate::drivers::Drivers;
 use crate::http::Appliance;
 use crate::inventory;
 use crate::reports::Reports;
+
+/// How long the appliance may take to hear of the first write before it happens.
+const FIRST_WRITE: Duration = Duration::from_secs(120);
 
 /// What the steps work with.
 pub struct Execution<'a> {
@@ -111,7 +116,10 @@ fn run(
     installation: &mut Installation,
 ) -> Result<String> {
     match step {
-        Step::ClaimDisk { disk, receipt } => installation.claim(disk, receipt),
+        Step::ClaimDisk { disk, receipt } => {
+            must_be_heard(execution.reports)?;
+            installation.claim(disk, receipt)
+        }
         Step::WriteImage {
             url,
             compression,
@@ -160,9 +168,10 @@ fn run(
 
 impl Installation {
     fn claim(&mut self, binding: &DiskBinding, receipt: &Receipt) -> Result<String> {
-        check_binding(binding)?;
         let path = &binding.path;
+        // Opened before it is looked at: what is checked is then what is written, or nothing is.
         let device = BlockDevice::open(path)?;
+        check_binding(binding)?;
         filesystem::forget(device.file(), path)?;
         let claimed = TargetDisk::claim(device, receipt);
         self.disk = Some(claimed.with_context(|| format!("claiming {path}"))?);
@@ -238,6 +247,14 @@ impl Installation {
     }
 }
 
+/// The appliance spends the grant when it hears that this step begins.
+fn must_be_heard(reports: &Reports) -> Result<()> {
+    if !reports.flush(FIRST_WRITE) {
+        bail!("the appliance does not hear that the installation begins; nothing was written");
+    }
+    Ok(())
+}
+
 fn grow_table(disk: &mut TargetDisk<BlockDevice>) -> Result<String> {
     Ok(match table::grow(disk)? {
         Some(won) => format!("the last partition is {} MiB larger", won >> 20),
@@ -277,8 +294,39 @@ fn compare(binding: &DiskBinding, found: &Disk) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use hardway_model::inventory::Content;
+    use hardway_model::receipt::Stage;
 
     use super::*;
+
+    #[test]
+    fn nothing_is_written_unheard() {
+        let reports = Reports::unheard();
+        let execution = Execution {
+            appliance: &Appliance::new("http://127.0.0.1:1", "t"),
+            reports: &reports,
+            drivers: &mut Drivers::none(&reports),
+            config: &mut None,
+            confirmation_key: "key",
+        };
+        let plan = Plan {
+            machine: "node1".into(),
+            generation: 3,
+            steps: vec![Step::ClaimDisk {
+                disk: DiskBinding {
+                    path: "/dev/null".into(),
+                    id: "disk-1".into(),
+                    size: 4 << 30,
+                    content: Content::Blank,
+                },
+                receipt: disk::tests::receipt(Stage::Writing),
+            }],
+        };
+        let Err(failure) = execute(&plan, execution);
+        assert_eq!(
+            failure.error.to_string(),
+            "the appliance does not hear that the installation begins; nothing was written"
+        );
+    }
 
     #[test]
     fn a_disk_that_is_not_the_planned_one_is_refused() {

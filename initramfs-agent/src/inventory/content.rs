@@ -27,16 +27,29 @@ fn look(disk: &mut (impl Read + Seek), size: u64, sector_size: u32) -> std::io::
     let table = Table::read(disk, sector_size)?;
     let mut seen = Vec::new();
     match ours(&head) {
-        Ok(receipt) => {
-            return Ok(Content::Ours {
-                receipt: Box::new(begun_without(receipt, &table)),
-            });
+        Ok(mut receipt) => {
+            // A claim clears the copy of the table that was there before last.
+            let had_table = receipt.stage == Stage::Complete && is_table_copy(&tail, sector_size);
+            let is_bare =
+                table.is_none() && !had_table && signatures::find(disk, 0, size)?.is_empty();
+            // The complete receipt reaches the disk just before the table does. A disk with the
+            // one and nothing else in front was cut off in between: it does not boot.
+            if is_bare {
+                receipt.stage = Stage::Writing;
+            }
+            if is_bare || (table.is_some() && receipt.stage == Stage::Complete) {
+                let receipt = Box::new(receipt);
+                return Ok(Content::Ours { receipt });
+            }
+            seen.push(left_behind(&receipt));
         }
         Err(ReceiptError::Absent) => {}
         Err(error) => seen.push(error.to_string()),
     }
     seen.extend(table.as_ref().map(describe));
-    let whole = std::iter::once((0, size));
+    // Without a table the first partition is looked for where every tool puts it.
+    let first = table.is_none().then_some((MIB, size));
+    let whole = std::iter::once((0, size)).chain(first);
     let partitions = table.iter().flat_map(|table| &table.partitions);
     let stretches = whole.chain(partitions.map(|partition| (partition.start, partition.length)));
     for (start, length) in stretches.collect::<Vec<_>>() {
@@ -65,14 +78,30 @@ fn ours(head: &[u8]) -> Result<Receipt, ReceiptError> {
     )
 }
 
-/// The complete receipt reaches the disk just before the table does. A disk with the one and
-/// without the other was cut off in between: it does not boot, and its installation has only begun.
-fn begun_without(receipt: Receipt, table: &Option<Table>) -> Receipt {
-    let stage = match table {
-        Some(_) => receipt.stage,
-        None => Stage::Writing,
-    };
-    Receipt { stage, ..receipt }
+/// Whether the disk's last sector is the header of a backup GPT, which is the last thing that an
+/// installation writes.
+fn is_table_copy(tail: &[u8], sector_size: u32) -> bool {
+    let at = tail.len().checked_sub(sector_size as usize);
+    at.is_some_and(|at| tail[at..].starts_with(b"EFI PART"))
+}
+
+/// Partitioning tools and `mkfs` leave the bytes where the receipt stands alone, so that it outlives
+/// its installation. What stands beside it then is somebody's.
+fn left_behind(receipt: &Receipt) -> String {
+    let Receipt {
+        machine,
+        generation,
+        ..
+    } = receipt;
+    match receipt.stage {
+        Stage::Writing => {
+            format!("the receipt of an unfinished installation of machine `{machine}`")
+        }
+        Stage::Complete => format!(
+            "the receipt of generation {generation} of machine `{machine}`, without its partition \
+             table"
+        ),
+    }
 }
 
 fn describe(table: &Table) -> String {
@@ -158,9 +187,15 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_is_complete_only_with_a_table() {
-        let receipt = Receipt {
-            stage: Stage::Complete,
+    fn a_first_partition_without_its_table_is_not_blank() {
+        let mut disk = vec![0; 8 << 20];
+        disk[(1 << 20) + 1080..(1 << 20) + 1082].copy_from_slice(&[0x53, 0xef]);
+        assert_eq!(check(disk), foreign(&["ext2 at 1 MiB"]));
+    }
+
+    fn receipt(stage: Stage) -> Receipt {
+        Receipt {
+            stage,
             cluster: "lab".into(),
             machine: "node1".into(),
             generation: 3,
@@ -169,35 +204,58 @@ mod tests {
             disk: "QEMU_1".into(),
             time: 1,
             agent: "0.1.0".into(),
-        };
-        let with_receipt = |mut disk: Vec<u8>| {
-            let at = receipt::OFFSET as usize;
-            disk[at..at + receipt::LENGTH].copy_from_slice(&receipt.encode().unwrap());
-            disk
-        };
-        let complete = with_receipt(gpt_disk(8 << 20, 512, &[("root", 1, 2)]));
-        assert_eq!(
-            check(complete),
-            Content::Ours {
-                receipt: Box::new(receipt.clone())
-            }
-        );
-        let begun = Receipt {
-            stage: Stage::Writing,
-            ..receipt.clone()
-        };
-        let cut_off = with_receipt(vec![0; 8 << 20]);
-        assert_eq!(
-            check(cut_off),
-            Content::Ours {
-                receipt: Box::new(begun)
-            }
-        );
-        let mut damaged = with_receipt(vec![0; 8 << 20]);
+        }
+    }
+
+    fn with_receipt(stage: Stage, mut disk: Vec<u8>) -> Vec<u8> {
+        let at = receipt::OFFSET as usize;
+        disk[at..at + receipt::LENGTH].copy_from_slice(&receipt(stage).encode().unwrap());
+        disk
+    }
+
+    fn of_ours(stage: Stage) -> Content {
+        Content::Ours {
+            receipt: Box::new(receipt(stage)),
+        }
+    }
+
+    #[test]
+    fn a_receipt_is_complete_only_with_a_table() {
+        let installed = with_receipt(Stage::Complete, gpt_disk(8 << 20, 512, &[("root", 1, 2)]));
+        assert_eq!(check(installed), of_ours(Stage::Complete));
+        for stage in [Stage::Writing, Stage::Complete] {
+            let cut_off = with_receipt(stage, vec![0; 8 << 20]);
+            assert_eq!(check(cut_off), of_ours(Stage::Writing));
+        }
+        let mut damaged = with_receipt(Stage::Complete, vec![0; 8 << 20]);
         damaged[receipt::OFFSET as usize + 20] ^= 1;
-        let Content::Foreign { signatures } = check(damaged) else {
-            panic!("damaged is foreign")
-        };
-        assert_eq!(signatures, ["damaged receipt: checksum"]);
+        assert_eq!(check(damaged), foreign(&["damaged receipt: checksum"]));
+    }
+
+    #[test]
+    fn a_receipt_does_not_give_away_what_was_put_beside_it() {
+        let table = gpt_disk(8 << 20, 512, &[("root", 1, 2)]);
+        assert_eq!(
+            check(with_receipt(Stage::Writing, table.clone())),
+            foreign(&[
+                "the receipt of an unfinished installation of machine `node1`",
+                "gpt: 1 partition (root)",
+            ]),
+            "another system was installed by hand after an interrupted installation"
+        );
+        let orphan = "the receipt of generation 3 of machine `node1`, without its partition table";
+        let mut damaged = table;
+        damaged[512..1024].fill(0);
+        assert_eq!(
+            check(with_receipt(Stage::Complete, damaged)),
+            foreign(&[orphan]),
+            "the table is damaged, and its copy shows that it was there"
+        );
+        let mut formatted = vec![0; 8 << 20];
+        formatted[..4].copy_from_slice(b"XFSB");
+        assert_eq!(
+            check(with_receipt(Stage::Complete, formatted)),
+            foreign(&[orphan, "xfs at 0"])
+        );
     }
 }

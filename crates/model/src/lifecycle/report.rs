@@ -1,6 +1,6 @@
 //! What the agent's reports change.
 
-use super::step::Transition;
+use super::step::{Transition, clipped};
 use super::{Phase, Severity};
 use crate::messages::AgentEvent;
 use crate::quantity::{ByteSize, Elapsed};
@@ -33,7 +33,10 @@ pub(super) fn apply(transition: &mut Transition, sequence: u64, event: AgentEven
         AgentEvent::Log { .. } => {}
         AgentEvent::Failed { step, cause } => {
             transition.tell(Severity::Error, format!("{step} failed: {cause}"));
-            transition.state.phase = Phase::Failed { step, cause };
+            transition.state.phase = Phase::Failed {
+                step: clipped(step),
+                cause: clipped(cause),
+            };
         }
         AgentEvent::HandingOver { how, fallback } => match fallback {
             None => transition.tell(Severity::Info, format!("handing over by {how}")),
@@ -48,7 +51,7 @@ pub(super) fn apply(transition: &mut Transition, sequence: u64, event: AgentEven
 fn started(transition: &mut Transition, step: String) {
     if step == FIRST_WRITE {
         let state = &mut transition.state;
-        state.installs_begun += 1;
+        state.installs_begun = state.installs_begun.saturating_add(1);
         let planned = state.planned.as_ref();
         if planned.is_some_and(|planned| planned.spends_grant) {
             state.grant = None;
@@ -63,7 +66,7 @@ fn started(transition: &mut Transition, step: String) {
     }
     if step != HAND_OVER {
         transition.state.phase = Phase::Installing {
-            step,
+            step: clipped(step),
             done: 0,
             total: None,
         };
@@ -78,13 +81,18 @@ fn progress(transition: &mut Transition, step: String, done: u64, total: Option<
         transition.state.phase,
         Phase::Agent | Phase::Installing { .. }
     ) {
-        transition.state.phase = Phase::Installing { step, done, total };
+        transition.state.phase = Phase::Installing {
+            step: clipped(step),
+            done,
+            total,
+        };
     }
 }
 
 fn installed(transition: &mut Transition, receipt: Receipt) {
     let generation = receipt.generation;
-    if !transition.record_installed(receipt) {
+    // No orders were for a generation that nobody wants yet.
+    if generation > transition.state.generation || !transition.record_installed(receipt) {
         return;
     }
     let figures = &mut transition.state.figures;

@@ -10,6 +10,11 @@ use crate::plan::{Decision, Plan, Refusal, Step};
 use crate::quantity::{ByteSize, Elapsed};
 use crate::receipt::{Receipt, Stage};
 
+/// Characters of a text that are kept.
+const LONGEST_TEXT: usize = 2000;
+/// Hardware addresses that are remembered of one machine. By its UUID anybody can add one.
+const MOST_MACS: usize = 64;
+
 /// A state on its way to the next one, with what is to be done because of it.
 pub(super) struct Transition {
     pub(super) state: MachineState,
@@ -68,7 +73,8 @@ impl Transition {
                 address,
                 netboot,
             } => {
-                if !self.state.identity.macs.contains(&mac) {
+                let macs = &self.state.identity.macs;
+                if macs.len() < MOST_MACS && !macs.contains(&mac) {
                     self.state.identity.macs.push(mac);
                 }
                 let moved = address.is_some() && address != self.state.address;
@@ -83,7 +89,8 @@ impl Transition {
             }
             Event::BootFile { summary, bytes } => {
                 if self.state.figures.agent_started.is_none() {
-                    self.state.figures.fetched_before_install += bytes;
+                    let fetched = &mut self.state.figures.fetched_before_install;
+                    *fetched = fetched.saturating_add(bytes);
                 }
                 self.tell(Severity::Info, summary);
             }
@@ -116,7 +123,7 @@ impl Transition {
             }
             Event::Reinstall => {
                 let reached = self.installed_generation().max(self.state.generation);
-                self.state.generation = reached + 1;
+                self.state.generation = reached.saturating_add(1);
                 self.tell(
                     Severity::Info,
                     format!(
@@ -165,7 +172,8 @@ impl Transition {
     ) {
         if self.state.figures.agent_started.is_none() {
             self.state.figures.agent_started = Some(self.now);
-            self.state.figures.fetched_before_install += fetched;
+            let before = &mut self.state.figures.fetched_before_install;
+            *before = before.saturating_add(fetched);
             let text = format!(
                 "agent started{}, {} fetched so far; found {}",
                 self.since_power_on(),
@@ -215,6 +223,7 @@ impl Transition {
             self.tell(Severity::Info, text);
         }
         self.state.generation = self.state.generation.max(receipt.generation);
+        self.spend_older_grant(&receipt);
         self.state.installed = Some(receipt);
         self.state.planned = None;
         self.state.phase = Phase::Installed;
@@ -243,6 +252,7 @@ impl Transition {
         {
             let receipt = planned.receipt.clone();
             self.record_installed(receipt);
+            self.state.figures.installed.get_or_insert(self.now);
         }
         if self.installed_generation() != generation {
             let text = format!(
@@ -258,9 +268,14 @@ impl Transition {
                 format!("a late word of generation {generation}, which is being replaced"),
             );
         }
-        let text = match self.state.figures.running {
-            None => format!("generation {generation} runs{}", self.since_power_on()),
-            Some(_) => format!("generation {generation} restarted from its disk and runs"),
+        let figures = &self.state.figures;
+        let text = match (figures.running, figures.installed) {
+            (None, Some(_)) => format!("generation {generation} runs{}", self.since_power_on()),
+            (None, None) => format!(
+                "generation {generation} restarted from its disk and runs{}",
+                self.since_power_on()
+            ),
+            (Some(_), _) => format!("generation {generation} restarted from its disk and runs"),
         };
         self.tell(Severity::Info, text);
         self.state.figures.running.get_or_insert(self.now);
@@ -279,9 +294,17 @@ impl Transition {
         }
         let is_news = self.state.installed.as_ref() != Some(&receipt);
         self.state.generation = self.state.generation.max(receipt.generation);
+        self.spend_older_grant(&receipt);
         self.state.installed = Some(receipt);
         self.state.planned = None;
         is_news
+    }
+
+    /// Its first write went unheard: the installation that it was given for stands on the disk.
+    fn spend_older_grant(&mut self, receipt: &Receipt) {
+        self.state
+            .grant
+            .take_if(|grant| grant.disk == receipt.disk && grant.time <= receipt.time);
     }
 
     /// 0 when nothing is installed.
@@ -307,9 +330,18 @@ impl Transition {
         self.effects.push(Effect::Timeline(TimelineEntry {
             time: self.now,
             severity,
-            text: text.into(),
+            text: clipped(text.into()),
         }));
     }
+}
+
+/// What a machine says of itself cannot fill memory and journal.
+pub(super) fn clipped(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(LONGEST_TEXT) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// "4.0 GiB of memory, 2 disks, 1 network interface".

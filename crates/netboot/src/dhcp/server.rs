@@ -307,6 +307,9 @@ impl Turn<'_, '_> {
         if address.is_unspecified() {
             return ignored(format!("{} informs of no address", self.request.mac));
         }
+        if !self.world.cluster.network.contains(address) {
+            return ignored(format!("{address} is in another network"));
+        }
         vec![
             self.send(self.content().information()),
             self.observed(Some(address), &format!("told the options beside {address}")),

@@ -10,6 +10,9 @@ pub(super) const ACK: u16 = 4;
 pub(super) const ERROR: u16 = 5;
 pub(super) const OACK: u16 = 6;
 
+/// RFC 2349 allows 255 s; a client that then fell silent would keep its transfer for half an hour.
+const LONGEST_TIMEOUT: u8 = 8;
+
 /// A client's wish to read a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
@@ -18,7 +21,7 @@ pub struct Request {
     pub file: String,
     /// Bytes in a block, 8 to 65464.
     pub block_size: Option<u16>,
-    /// Seconds until the server sends again, 1 to 255.
+    /// Seconds until the server sends again, 1 to 8.
     pub timeout: Option<u8>,
     /// Whether the client wants to know the size.
     pub wants_size: bool,
@@ -89,7 +92,8 @@ impl Request {
         Ok(Self {
             file: file_name(file)?.to_owned(),
             block_size: number(&options, "blksize").filter(|size| (8..=65464).contains(size)),
-            timeout: number(&options, "timeout").filter(|seconds| *seconds > 0),
+            timeout: number(&options, "timeout")
+                .filter(|seconds| (1..=LONGEST_TIMEOUT).contains(seconds)),
             wants_size: options.contains_key("tsize"),
             window_size: number(&options, "windowsize").filter(|blocks| *blocks > 0),
         })

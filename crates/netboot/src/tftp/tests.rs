@@ -282,3 +282,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_spoofed_timeout_keeps_no_transfer_for_half_an_hour() {
+    for (asked, granted) in [("0", None), ("8", Some(8)), ("9", None), ("255", None)] {
+        let packet = request(&["snponly.efi", "octet", "timeout", asked]);
+        assert_eq!(
+            Request::decode(&packet).unwrap().timeout,
+            granted,
+            "{asked}"
+        );
+    }
+}

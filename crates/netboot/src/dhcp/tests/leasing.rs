@@ -263,6 +263,17 @@ fn inform_is_answered_without_a_lease() {
 }
 
 #[test]
+fn inform_is_not_answered_to_other_networks() {
+    for address in [[8, 8, 8, 8], [255, 255, 255, 255], [224, 0, 0, 1]] {
+        let outputs = Rack::new(blank()).outputs(&from(1).at(address).says(Inform));
+        assert!(
+            matches!(outputs.as_slice(), [Output::Ignored(_)]),
+            "{outputs:?}"
+        );
+    }
+}
+
+#[test]
 fn relays_get_the_reply_and_their_information_back() {
     let information = [1, 4, b'p', b'o', b'r', b't', 99, 1, 7];
     let message = from(1)

@@ -1,0 +1,145 @@
+//! Carries an `enable` preset line out at once.
+//!
+//! systemd applies presets only at what it takes for a first boot (machine-id(5)): an image whose
+//! machine-id is there but empty never has one. So the links that `systemctl enable` would make are
+//! made here, by the unit's own `[Install]` section (systemd.unit(5)).
+
+use anyhow::Result;
+
+use super::root::TargetRoot;
+
+const UNITS: &str = "/etc/systemd/system";
+/// Where unit files stand, the stronger first.
+const UNIT_FOLDERS: [&str; 4] = [
+    UNITS,
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
+
+/// Makes the links for a line such as `enable etcd.service` or `enable echo@.service a b`. A line of
+/// another kind, and a unit that is not there, change nothing: the preset line stands in any case.
+pub fn apply(root: &TargetRoot, line: &str) -> Result<()> {
+    let mut words = line.split_whitespace();
+    let (Some("enable"), Some(unit)) = (words.next(), words.next()) else {
+        return Ok(());
+    };
+    let instances: Vec<&str> = words.collect();
+    let Some((file, text)) = find(root, unit)? else {
+        return Ok(());
+    };
+    match unit.split_once("@.") {
+        Some((stem, kind)) => instances.iter().try_for_each(|instance| {
+            link(root, &format!("{stem}@{instance}.{kind}"), &file, &text)
+        }),
+        None => link(root, unit, &file, &text),
+    }
+}
+
+fn find(root: &TargetRoot, unit: &str) -> Result<Option<(String, String)>> {
+    for folder in UNIT_FOLDERS {
+        let path = format!("{folder}/{unit}");
+        if let Some(bytes) = root.read(&path)? {
+            return Ok(Some((path, String::from_utf8_lossy(&bytes).into_owned())));
+        }
+    }
+    Ok(None)
+}
+
+fn link(root: &TargetRoot, unit: &str, file: &str, text: &str) -> Result<()> {
+    for (key, value) in install_section(text) {
+        let folder = match key {
+            "WantedBy" => format!("{UNITS}/{value}.wants"),
+            "RequiredBy" => format!("{UNITS}/{value}.requires"),
+            "UpheldBy" => format!("{UNITS}/{value}.upholds"),
+            "Alias" => UNITS.to_owned(),
+            _ => continue,
+        };
+        let name = if key == "Alias" { value } else { unit };
+        let path = format!("{folder}/{name}");
+        if root.kind(&path)?.is_none() {
+            root.symlink(file, &path)?;
+            root.set_owner(&path, 0, 0)?;
+        }
+    }
+    Ok(())
+}
+
+/// Keys of `[Install]` with each of their values, which have to be plain names.
+fn install_section(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.lines()
+        .map(str::trim)
+        .skip_while(|line| *line != "[Install]")
+        .skip(1)
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| line.split_once('='))
+        .flat_map(|(key, values)| {
+            values
+                .split_whitespace()
+                .filter(|value| !value.contains('/'))
+                .map(move |value| (key.trim(), value))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::root::tests::{own, root};
+
+    fn check(file: &str, text: &str, line: &str, links: &[(&str, &str)]) {
+        let (_folder, root) = root();
+        root.replace(file, text.as_bytes(), &own(0o644)).unwrap();
+        for _ in 0..2 {
+            apply(&root, line).unwrap();
+        }
+        for (path, target) in links {
+            let path = format!("{UNITS}/{path}");
+            assert_eq!(
+                root.read_link(&path).unwrap().as_deref(),
+                Some(*target),
+                "{path}"
+            );
+        }
+        if links.is_empty() {
+            assert_eq!(root.list(UNITS).unwrap(), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn links_are_made_by_the_install_section() {
+        let file = "/usr/lib/systemd/system/etcd.service";
+        let text = "[Unit]\nWantedBy=no.target\n[Install]\nWantedBy=multi-user.target a.target\nAlias=etcd2.service\n";
+        check(
+            file,
+            text,
+            "enable etcd.service",
+            &[
+                ("multi-user.target.wants/etcd.service", file),
+                ("a.target.wants/etcd.service", file),
+                ("etcd2.service", file),
+            ],
+        );
+        check(file, text, "disable etcd.service", &[]);
+        check(file, text, "enable other.service", &[]);
+        check(
+            file,
+            "[Install]\nAlias=../../x\n",
+            "enable etcd.service",
+            &[],
+        );
+    }
+
+    #[test]
+    fn instances_are_links_to_their_template() {
+        let file = "/usr/lib/systemd/system/echo@.service";
+        check(
+            file,
+            "[Install]\nRequiredBy=multi-user.target\n",
+            "enable echo@.service a b",
+            &[
+                ("multi-user.target.requires/echo@a.service", file),
+                ("multi-user.target.requires/echo@b.service", file),
+            ],
+        );
+    }
+}
