@@ -9,7 +9,7 @@ use hardway_model::lifecycle::Phase;
 use hardway_model::view::CheckView;
 use tokio::task::JoinSet;
 
-use crate::serve;
+use crate::context::Context;
 
 /// Time between two rounds.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -50,7 +50,7 @@ impl Results {
 }
 
 /// Asks every running machine, round after round.
-pub async fn run(context: serve::Context) -> anyhow::Result<()> {
+pub async fn run(context: Context) -> anyhow::Result<()> {
     loop {
         let snapshot = context.fleet.snapshot();
         if let Some(cluster) = &snapshot.cluster {

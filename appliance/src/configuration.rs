@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use hardway_model::cluster::{self, Cluster};
 
+use crate::context::Context;
 use crate::fleet::Fleet;
-use crate::serve;
 
 /// How often the file is looked at. FAT keeps times to two seconds.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -45,7 +45,7 @@ pub async fn load_into(fleet: &Fleet, path: &Path) -> anyhow::Result<()> {
 }
 
 /// Loads the file again whenever it changed.
-pub async fn watch(context: serve::Context) -> anyhow::Result<()> {
+pub async fn watch(context: Context) -> anyhow::Result<()> {
     let path = &context.options.config;
     let mut seen = stamp(path);
     loop {

@@ -10,9 +10,9 @@ use hardway_model::inventory::{Content, Disk, Firmware, Inventory, Nic, Processo
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
+use crate::context::{Context, Options};
 use crate::fleet::Fleet;
 use crate::journal::Journal;
-use crate::serve::{Context, Options};
 use crate::{api, configuration};
 
 pub const TOKEN: &str = "operators-token";

@@ -14,8 +14,8 @@ use hardway_model::identity::Sha256;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
+use crate::context::Context;
 use crate::journal::{Journal, Write};
-use crate::serve;
 
 /// How often the store is compared with the cluster.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -45,7 +45,7 @@ impl Warnings {
 }
 
 /// Looks at the store again and again.
-pub async fn run(context: serve::Context) -> anyhow::Result<()> {
+pub async fn run(context: Context) -> anyhow::Result<()> {
     loop {
         let snapshot = context.fleet.snapshot();
         if let Some(cluster) = snapshot.cluster.clone() {

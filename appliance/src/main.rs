@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`init`] | PID 1: mounts, modules, network, the screen; then supervises `serve` |
 //! | [`configuration`] | cluster.yaml as it stands on disk, and the watch over it |
+//! | [`context`] | what `serve` was started with, and what every loop and request is given |
 //! | [`fleet`] | the one owner of desired state and lifecycle: commands in, snapshots out |
 //! | [`journal`] | durable state |
 //! | [`images`] | the OS images in the store, hashed in the background |
@@ -11,6 +12,7 @@
 //! | [`render`] | config parts → Ignition → ordered operations for one machine |
 //! | [`checks`] | readiness checks of running machines |
 //! | [`serve`] | socket loops |
+//! | [`token`] | the operator's token, and random ones |
 //! | [`api`] | the route table and its JSON |
 //! | [`ui`] | pages |
 //! | [`cli`] | operator commands |
@@ -24,6 +26,7 @@ mod checks;
 mod cli;
 mod clock;
 mod configuration;
+mod context;
 #[cfg(test)]
 mod fixture;
 mod fleet;
@@ -33,6 +36,7 @@ mod journal;
 mod local_folder;
 mod render;
 mod serve;
+mod token;
 mod ui;
 
 #[derive(Parser)]
@@ -51,7 +55,7 @@ enum Command {
     /// Be PID 1 of the appliance
     Init,
     /// Run the boot services
-    Serve(serve::Options),
+    Serve(context::Options),
     /// Judge a cluster.yaml, its config parts and its images
     Check(cli::check::Arguments),
     /// Print the JSON Schema of cluster.yaml

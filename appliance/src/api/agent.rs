@@ -10,8 +10,9 @@ use hardway_model::plan::Decision;
 
 use super::request::Body;
 use super::{ApiError, decide};
+use crate::context::Context;
 use crate::fleet::same_secret;
-use crate::serve::{Context, token};
+use crate::token;
 use crate::{clock, render};
 
 /// Seconds after which a held agent says hello again.

@@ -8,7 +8,8 @@ use hardway_netboot::answer::{Answer, Script, answer};
 use hardway_netboot::ipxe::{self, ScriptRequest};
 
 use super::ApiError;
-use crate::serve::{Context, token};
+use crate::context::Context;
+use crate::token;
 
 /// `GET /boot.ipxe`: the same for every machine, even while nobody is served.
 pub async fn first_script(State(context): State<Context>) -> Result<impl IntoResponse, ApiError> {

@@ -7,7 +7,7 @@ use hardway_model::inventory::Inventory;
 use hardway_model::lifecycle::MachineState;
 use hardway_model::plan::{Circumstances, Decision, Refusal, RefusalReason, plan};
 
-use crate::serve::Context;
+use crate::context::Context;
 use crate::{clock, images, render};
 
 /// What the planner says of a declared machine with this hardware.

@@ -9,7 +9,7 @@ use futures_util::stream::{self, Stream, StreamExt as _};
 use tokio_stream::wrappers::BroadcastStream;
 
 use super::views;
-use crate::serve::Context;
+use crate::context::Context;
 
 /// Sends every machine once, then each one that changes.
 pub async fn stream(

@@ -16,8 +16,8 @@ use hyper::body::{Frame, SizeHint};
 use tower_http::services::ServeDir;
 
 use super::ApiError;
+use crate::context::Context;
 use crate::fleet::Snapshot;
-use crate::serve::Context;
 
 /// Bytes read from a file at once: a large buffer halves the CPU that a large file costs.
 const CHUNK: usize = 1 << 20;

@@ -7,7 +7,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
 
-use crate::serve::Context;
+use crate::context::Context;
 use crate::ui;
 
 mod agent;

@@ -15,9 +15,9 @@ use super::request::{Body, Operator};
 use super::views::{self, StatusWithWarnings};
 use super::{ApiError, decide};
 use crate::clock;
+use crate::context::Context;
 use crate::init::Ending;
 use crate::journal::Contents;
-use crate::serve::Context;
 
 /// `GET /api/v1/status`
 pub async fn status(State(context): State<Context>) -> Json<StatusWithWarnings> {

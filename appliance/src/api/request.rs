@@ -7,8 +7,8 @@ use axum::http::{StatusCode, header};
 use serde::de::DeserializeOwned;
 
 use super::ApiError;
+use crate::context::Context;
 use crate::fleet::same_secret;
-use crate::serve::Context;
 
 /// A JSON body, whatever its content type.
 pub struct Body<T>(pub T);

@@ -8,8 +8,8 @@ use hardway_model::view::{MachineDetail, MachineView, Status};
 use serde::Serialize;
 
 use super::ApiError;
+use crate::context::Context;
 use crate::fleet::Snapshot;
-use crate::serve::Context;
 
 /// [`Status`], and what is worth a look although everything is served.
 #[derive(Debug, Clone, Serialize)]

@@ -18,7 +18,7 @@ use super::power_button::PowerButton;
 use super::screen::{Facts, Services};
 use super::{screen, told};
 use crate::configuration;
-use crate::serve::token;
+use crate::token;
 
 /// How often everything is looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -263,7 +263,7 @@ fn command(interface: &str) -> Command {
     if Path::new(media::ADMIN_TOKEN).is_file() {
         command.args(["--admin-token", media::ADMIN_TOKEN]);
     }
-    command.env(crate::serve::UNDER_INIT, "1");
+    command.env(crate::context::UNDER_INIT, "1");
     command.current_dir("/");
     command
 }

@@ -8,8 +8,9 @@ use hardway_model::identity::Identity;
 use hardway_netboot::dhcp::{Output, SERVER_PORT, Server, World};
 use tokio::net::UdpSocket;
 
-use super::{Context, socket};
+use super::socket;
 use crate::clock;
+use crate::context::Context;
 
 /// The largest message that is looked at; Ethernet frames are smaller.
 const LARGEST: usize = 2048;

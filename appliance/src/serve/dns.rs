@@ -12,8 +12,9 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::{Context, socket};
+use super::socket;
 use crate::clock;
+use crate::context::Context;
 
 const PORT: u16 = 53;
 /// How long an upstream server has for its answer before the next is asked.

@@ -19,8 +19,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::Context;
 use crate::api;
+use crate::context::Context;
 
 /// Connections that may wait to be accepted: a rack that is powered on at once.
 const BACKLOG: i32 = 1024;

@@ -4,8 +4,9 @@ use anyhow::Context as _;
 use hardway_model::lifecycle::Timestamp;
 use hardway_netboot::ntp::{Clock, respond};
 
-use super::{Context, socket};
+use super::socket;
 use crate::clock;
+use crate::context::Context;
 
 const PORT: u16 = 123;
 /// 2026-01-01 UTC. A clock before this was never set.

@@ -9,7 +9,7 @@ use hardway_model::cluster::Cluster;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UdpSocket};
 
-use super::Context;
+use crate::context::Context;
 
 /// How often a broken cluster.yaml is looked at again.
 const PAUSE: Duration = Duration::from_secs(1);

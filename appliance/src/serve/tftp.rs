@@ -15,8 +15,9 @@ use hardway_netboot::tftp::{
 use tokio::net::UdpSocket;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::{Context, socket};
+use super::socket;
 use crate::api::files::machine_at;
+use crate::context::Context;
 
 const PORT: u16 = 69;
 /// Transfers at once. A rack that powers on asks for one file a machine.

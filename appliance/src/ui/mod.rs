@@ -7,7 +7,7 @@ use axum::response::{Html, IntoResponse, Response};
 
 use crate::api::{ApiError, views};
 use crate::clock;
-use crate::serve::Context;
+use crate::context::Context;
 
 pub mod rows;
 #[cfg(test)]

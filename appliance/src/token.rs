@@ -5,7 +5,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 
 use anyhow::Context as _;
 
-use super::Options;
+use crate::context::Options;
 
 /// 32 hexadecimal digits of the kernel's randomness.
 pub fn random() -> anyhow::Result<String> {
