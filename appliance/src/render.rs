@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hardway_ignition::{Part, PartKind, compile};
+use hardway_ignition::{Circumstances, Part, PartKind, Report, compile, operations};
 use hardway_model::cluster::{Cluster, Machine, template};
 use hardway_model::desired::ConfigApplier;
 use hardway_model::identity::Sha256;
@@ -42,7 +42,8 @@ pub fn render(config: &Path, cluster: &Cluster, machine: &Machine) -> Result<Ren
     let json = match applier {
         Some(ConfigApplier::Flatcar | ConfigApplier::FedoraCoreos) => compiled.json.into_bytes(),
         Some(ConfigApplier::Agent) | None => {
-            let operations = compiled.operations.map_err(|report| report.to_string())?;
+            let operations = operations(&compiled.config, &Circumstances::default());
+            let operations = operations.map_err(|problems| Report::from(problems).to_string())?;
             serde_json::to_vec(&operations).map_err(|error| error.to_string())?
         }
     };
@@ -86,8 +87,8 @@ mod tests {
         let rendered = rendered(&[]).await.unwrap();
         let text = String::from_utf8(rendered.json.clone()).unwrap();
         assert!(text.contains("/etc/hostname"), "{text}");
-        let operations: Vec<hardway_ignition::Operation> = serde_json::from_str(&text).unwrap();
-        assert_eq!(operations.len(), 1);
+        let work: hardway_ignition::Operations = serde_json::from_str(&text).unwrap();
+        assert_eq!(work.operations.len(), 1);
         assert_eq!(
             rendered.digest,
             Sha256(sha2::Sha256::digest(&rendered.json).into())

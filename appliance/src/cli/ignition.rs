@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use hardway_ignition::butane::{self, LocalFiles, NoLocalFiles};
-use hardway_ignition::{Part, PartKind, Problem, Report, compile, merge, parse, validate};
+use hardway_ignition::{
+    Circumstances, Part, PartKind, Problem, Report, compile, merge, operations, parse, validate,
+};
 
 use crate::local_folder::LocalFolder;
 
@@ -135,14 +137,14 @@ fn print_operations(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let text = text(file)?;
     let part = Part { name, kind, text };
     let folder = LocalFolder(crate::configuration::folder(file).to_owned());
-    let operations = compile(&[part], &folder).and_then(|compiled| {
+    let planned = compile(&[part], &folder).and_then(|compiled| {
         tell(&Report::from(compiled.warnings));
-        compiled.operations
+        operations(&compiled.config, &Circumstances::default()).map_err(Report::from)
     });
-    match operations {
-        Ok(operations) if json => println!("{}", serde_json::to_string_pretty(&operations)?),
-        Ok(operations) => {
-            for (index, operation) in operations.iter().enumerate() {
+    match planned {
+        Ok(planned) if json => println!("{}", serde_json::to_string_pretty(&planned)?),
+        Ok(planned) => {
+            for (index, operation) in planned.operations.iter().enumerate() {
                 let value = serde_json::to_value(operation)?;
                 let name = value["operation"].as_str().unwrap_or_default();
                 println!("{}. {name} {}", index + 1, operation.subject());

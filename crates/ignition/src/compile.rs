@@ -1,12 +1,10 @@
-//! All the parts of a machine's config → one config and what has to be done.
+//! All the parts of a machine's config → one config.
 
 use sha2::{Digest, Sha256};
 
 use crate::butane::{self, LocalFiles};
 use crate::config::Config;
 use crate::merge::merge;
-use crate::operation::Operation;
-use crate::operations::operations;
 use crate::parse::{Parsed, parse};
 use crate::report::{Problem, Report, Severity};
 
@@ -49,8 +47,6 @@ pub struct Compiled {
     /// The config as canonical JSON: the same config has the same text. It is what an image with its
     /// own Ignition is given, so its version is the oldest that will do: the newest of the parts'.
     pub json: String,
-    /// What the agent does, in order; or why it cannot, where only an image's own Ignition can.
-    pub operations: Result<Vec<Operation>, Report>,
     /// What the authors should know.
     pub warnings: Vec<Problem>,
 }
@@ -65,7 +61,7 @@ impl Compiled {
     }
 }
 
-/// Translates the parts, merges each into those before it, and makes the operations.
+/// Translates the parts and merges each into those before it.
 ///
 /// # Errors
 ///
@@ -102,7 +98,6 @@ pub fn compile(parts: &[Part], files: &dyn LocalFiles) -> Result<Compiled, Repor
     if report.is_fatal() {
         return Err(report);
     }
-    let operations = operations(&merged).map_err(Report::from);
     // Through a value, whose maps are sorted by key.
     let mut json = serde_json::to_value(&merged).unwrap_or_default();
     json["ignition"]["version"] = format!("3.{newest_minor}.0").into();
@@ -110,7 +105,6 @@ pub fn compile(parts: &[Part], files: &dyn LocalFiles) -> Result<Compiled, Repor
     Ok(Compiled {
         config: merged,
         json,
-        operations,
         warnings: report.problems,
     })
 }

@@ -28,6 +28,8 @@ pub mod config;
 #[cfg(feature = "front-end")]
 mod data_url;
 #[cfg(feature = "front-end")]
+pub mod hardware;
+#[cfg(feature = "front-end")]
 mod merge;
 #[cfg(feature = "front-end")]
 mod operations;
@@ -44,7 +46,7 @@ mod url;
 #[cfg(feature = "front-end")]
 mod validate;
 
-pub use operation::Operation;
+pub use operation::{Operation, Operations};
 
 #[cfg(feature = "front-end")]
 pub use compile::{Compiled, Part, PartKind, compile};
@@ -53,7 +55,7 @@ pub use config::Config;
 #[cfg(feature = "front-end")]
 pub use merge::merge;
 #[cfg(feature = "front-end")]
-pub use operations::operations;
+pub use operations::{Circumstances, operations};
 #[cfg(feature = "front-end")]
 pub use parse::{Parsed, parse};
 #[cfg(feature = "front-end")]

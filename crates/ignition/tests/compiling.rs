@@ -4,7 +4,7 @@
 
 use hardway_ignition::butane::NoLocalFiles;
 use hardway_ignition::operation::Source;
-use hardway_ignition::{Operation, Part, PartKind, compile};
+use hardway_ignition::{Circumstances, Operation, Part, PartKind, compile};
 use serde_json::{Value, json};
 
 fn part(name: &str, text: &str) -> Part {
@@ -18,7 +18,9 @@ fn part(name: &str, text: &str) -> Part {
 
 fn operations(parts: &[Part]) -> Vec<Operation> {
     let compiled = compile(parts, &NoLocalFiles).expect("valid");
-    compiled.operations.expect("can be carried out")
+    hardway_ignition::operations(&compiled.config, &Circumstances::default())
+        .expect("can be carried out")
+        .operations
 }
 
 const BASE: &str = r#"
@@ -198,9 +200,9 @@ fn what_the_agent_does_not_do_is_refused_beforehand() {
         "passwd": {"users": [{"name": "a:b"}]},
     });
     let compiled = compile(&[part("a.ign", &text.to_string())], &NoLocalFiles).expect("valid");
-    let report = compiled.operations.expect_err("refused");
-    let paths: Vec<_> = report
-        .problems
+    let planned = hardway_ignition::operations(&compiled.config, &Circumstances::default());
+    let problems = planned.expect_err("refused");
+    let paths: Vec<_> = problems
         .iter()
         .map(|problem| problem.path.as_str())
         .collect();

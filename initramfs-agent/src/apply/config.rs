@@ -2,7 +2,7 @@
 //! where the image's own Ignition looks.
 
 use anyhow::{Context, Result, bail};
-use hardway_ignition::operation::Operation;
+use hardway_ignition::operation::{Operation, Operations};
 use hardway_model::desired::ConfigApplier;
 use hardway_model::identity::Sha256;
 use hardway_model::messages::ConfigRequest;
@@ -73,8 +73,9 @@ pub fn apply(
 }
 
 fn carry_out(json: &[u8], root: &TargetRoot, sources: &Sources<'_>) -> Result<String> {
-    let operations: Vec<Operation> =
+    let work: Operations =
         serde_json::from_slice(json).context("parsing the configuration's operations")?;
+    let operations = work.operations;
     for operation in &operations {
         execute(operation, root, sources)
             .with_context(|| format!("applying {} {}", name(operation), operation.subject()))?;
@@ -92,7 +93,7 @@ fn execute(operation: &Operation, root: &TargetRoot, sources: &Sources<'_>) -> R
         Operation::DeleteGroup { name } => accounts::delete_group(root, name),
         Operation::EnsureUser(user) => accounts::ensure_user(root, user),
         Operation::DeleteUser { name } => accounts::delete_user(root, name),
-        Operation::AuthorizeKeys { user, keys } => accounts::authorize_keys(root, user, keys),
+        Operation::AuthorizeKeys { user, keys, .. } => accounts::authorize_keys(root, user, keys),
         Operation::Directory(directory) => files::directory(root, directory),
         Operation::File(file) => files::file(root, file, sources),
         Operation::Symlink(link) => files::symlink(root, link),
@@ -106,6 +107,7 @@ fn execute(operation: &Operation, root: &TargetRoot, sources: &Sources<'_>) -> R
             units::preset(root, line, only_if_enabled)?;
             enablement::apply(root, line)
         }
+        other => bail!("this agent does not carry out `{}`", other.subject()),
     }
 }
 
@@ -122,6 +124,7 @@ fn name(operation: &Operation) -> &'static str {
         Operation::Mask { .. } => "mask",
         Operation::Unmask { .. } => "unmask",
         Operation::PresetLine { .. } => "preset",
+        _ => "the",
     }
 }
 

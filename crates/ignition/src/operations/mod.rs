@@ -8,15 +8,31 @@ mod resource;
 mod systemd;
 
 use crate::config::Config;
-use crate::operation::Operation;
+use crate::hardware::Hardware;
+use crate::operation::{Operation, Operations};
 use crate::report::Problem;
+
+/// What the planner needs besides the config.
+#[derive(Debug, Clone, Default)]
+pub struct Circumstances<'a> {
+    /// The machine. Without it everything is judged that can be judged without, and a config that
+    /// names devices has no operations for them.
+    pub hardware: Option<&'a Hardware>,
+    /// The certificate authorities that the config names, fetched: PEM.
+    pub authorities: Vec<String>,
+    /// The target's sshd does not read `authorized_keys.d`: keys go to `authorized_keys`.
+    pub whole_authorized_keys: bool,
+}
 
 /// The operations that carry a config out, in their order.
 ///
 /// # Errors
 ///
 /// Everything in the config that this program does not do, or that is unsafe to do.
-pub fn operations(config: &Config) -> Result<Vec<Operation>, Vec<Problem>> {
+pub fn operations(
+    config: &Config,
+    circumstances: &Circumstances<'_>,
+) -> Result<Operations, Vec<Problem>> {
     let mut plan = Plan::default();
     refuse_other_stages(config, &mut plan);
     let arguments = &config.kernel_arguments;
@@ -26,11 +42,14 @@ pub fn operations(config: &Config) -> Result<Vec<Operation>, Vec<Problem>> {
             should_not_exist: arguments.should_not_exist.clone(),
         });
     }
-    passwd::add(&config.passwd, &mut plan);
+    passwd::add(&config.passwd, circumstances, &mut plan);
     files::add(&config.storage, &mut plan);
     systemd::add(&config.systemd, &mut plan);
     if plan.problems.is_empty() {
-        Ok(plan.operations)
+        Ok(Operations {
+            operations: plan.operations,
+            ..Operations::default()
+        })
     } else {
         Err(plan.problems)
     }

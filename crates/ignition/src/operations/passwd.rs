@@ -1,18 +1,23 @@
 //! Groups first, then users with their keys: in the config's order.
 
-use super::{Plan, check_account_field, owner_number};
+use super::{Circumstances, Plan, check_account_field, owner_number};
 use crate::config::{Group, Passwd, User};
 use crate::operation::{self, Operation};
 
 /// Nobody logs in with this for a hash.
 const NO_PASSWORD: &str = "*";
 
-pub(super) fn add(passwd: &Passwd, plan: &mut Plan) {
+pub(super) fn add(passwd: &Passwd, circumstances: &Circumstances<'_>, plan: &mut Plan) {
     for (index, group) in passwd.groups.iter().enumerate() {
         add_group(group, &format!("$.passwd.groups.{index}"), plan);
     }
     for (index, user) in passwd.users.iter().enumerate() {
-        add_user(user, &format!("$.passwd.users.{index}"), plan);
+        add_user(
+            user,
+            circumstances,
+            &format!("$.passwd.users.{index}"),
+            plan,
+        );
     }
 }
 
@@ -41,7 +46,7 @@ fn add_group(group: &Group, at: &str, plan: &mut Plan) {
         }));
 }
 
-fn add_user(user: &User, at: &str, plan: &mut Plan) {
+fn add_user(user: &User, circumstances: &Circumstances<'_>, at: &str, plan: &mut Plan) {
     check_name(&user.name, at, plan);
     for (key, text) in [
         ("passwordHash", &user.password_hash),
@@ -92,6 +97,7 @@ fn add_user(user: &User, at: &str, plan: &mut Plan) {
                 .iter()
                 .map(|key| key.trim_end_matches('\n').to_owned())
                 .collect(),
+            whole_file: circumstances.whole_authorized_keys,
         });
     }
 }

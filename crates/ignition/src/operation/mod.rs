@@ -1,4 +1,7 @@
-//! What an executor obeys: the files stage of a config as an ordered list, every choice made.
+//! What an executor obeys: a config as an ordered list, every choice made.
+//!
+//! [`Stage`] says when: the disks stage works on devices, the mount and files stages in the target
+//! root. [`disks`] has the types of the first; those of the files stage are here.
 //!
 //! The executor carries the list out from first to last and stops at the first failure. It finds
 //! everything it needs in the operation itself and in the target root: no defaults to look up, no
@@ -14,11 +17,116 @@
 //!
 //! **Modes** are exact: set by `fchmod` after the owner (a `chown` clears setuid), whatever the umask.
 
+pub mod disks;
+
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-/// One step of the files stage. In a list they come in this order: kernel arguments, groups, users,
-/// directories with files and symbolic links by depth of their path, hard links, then unit by unit
-/// its drop-ins, its file and its mask, and the preset lines last.
+use disks::{Array, Filesystem, Mount, Table, Volume};
+
+/// A machine's whole work: what the appliance serves to the agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Operations {
+    /// How content is fetched.
+    #[serde(default)]
+    pub fetching: Fetching,
+    /// What is done, in order.
+    pub operations: Vec<Operation>,
+}
+
+impl Operations {
+    /// The operations of one stage, in order.
+    pub fn of(&self, stage: Stage) -> impl Iterator<Item = &Operation> {
+        let is_of = move |operation: &&Operation| operation.stage() == stage;
+        self.operations.iter().filter(is_of)
+    }
+
+    /// The parts of the toolbox that carrying them out needs.
+    pub fn toolbox(&self) -> BTreeSet<Segment> {
+        self.operations
+            .iter()
+            .flat_map(Operation::toolbox)
+            .collect()
+    }
+}
+
+/// How content is fetched (`ignition.timeouts`, `.proxy`, `.security`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fetching {
+    /// Certificate authorities beside the usual ones, PEM, fetched already.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authorities: Vec<String>,
+    /// For `http` URLs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_proxy: Option<String>,
+    /// For `https` URLs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub https_proxy: Option<String>,
+    /// Hosts, domains, addresses and networks that are asked directly.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub no_proxy: Vec<String>,
+    /// Seconds until an answer's headers are there; 0 is no limit.
+    pub response_headers: u32,
+    /// Seconds for a whole fetch, its repetitions included; 0 is no limit.
+    #[serde(default)]
+    pub total: u32,
+}
+
+impl Default for Fetching {
+    fn default() -> Self {
+        Self {
+            authorities: Vec::new(),
+            http_proxy: None,
+            https_proxy: None,
+            no_proxy: Vec::new(),
+            response_headers: 10,
+            total: 0,
+        }
+    }
+}
+
+/// When an operation is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// On devices, before the target root is mounted.
+    Disks,
+    /// In the target root, before anything is written there.
+    Mount,
+    /// In the target root.
+    Files,
+}
+
+/// A part of the toolbox: programs that the agent does not carry and fetches where they are needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Segment {
+    /// mkfs of every kind, mdadm, cryptsetup, blkid, wipefs.
+    Storage,
+    /// clevis with what its Tang and TPM2 pins run.
+    Clevis,
+    /// Fetches over TLS.
+    Fetch,
+}
+
+impl Segment {
+    /// As in the toolbox's index.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Storage => "storage",
+            Self::Clevis => "clevis",
+            Self::Fetch => "fetch",
+        }
+    }
+}
+
+/// One step. In a list they come in this order: tables, arrays, volumes, filesystems; mounts by
+/// depth; kernel arguments, groups, users, directories with files and symbolic links by depth of
+/// their path, hard links, then unit by unit its drop-ins, its file and its mask, the preset lines,
+/// the volumes' keys, the result and the relabelling last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
     tag = "operation",
@@ -26,6 +134,16 @@ use serde::{Deserialize, Serialize};
     rename_all_fields = "camelCase"
 )]
 pub enum Operation {
+    /// Write a partition table. See [`Table`].
+    WriteTable(Table),
+    /// Create an array. See [`Array`].
+    CreateArray(Array),
+    /// Make, or keep, and open an encrypted volume. See [`Volume`].
+    OpenVolume(Volume),
+    /// Make or keep a filesystem. See [`Filesystem`].
+    MakeFilesystem(Filesystem),
+    /// Mount a filesystem in the target root. See [`Mount`].
+    Mount(Mount),
     /// Make the kernel command line of every boot entry (GRUB configuration and Boot Loader
     /// Specification entries) contain and not contain arguments. Each string may hold several
     /// arguments separated by spaces; it is matched as a whole. First every occurrence of each of
@@ -61,6 +179,10 @@ pub enum Operation {
         user: String,
         /// The keys, in order, without line ends.
         keys: Vec<String>,
+        /// Write `~/.ssh/authorized_keys` itself instead, for a system whose sshd does not read the
+        /// fragment's folder.
+        #[serde(default)]
+        whole_file: bool,
     },
     /// Make a directory, or adopt the one that is there. See [`Directory`].
     Directory(Directory),
@@ -97,12 +219,80 @@ pub enum Operation {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         only_if_enabled: Vec<String>,
     },
+    /// For each opened volume of these names, in order: append its line to `/etc/crypttab` (made with
+    /// mode 0600), `NAME UUID=… KEY OPTIONS`. KEY is `/etc/luks/NAME` (0600, its directory 0700), a
+    /// copy of the volume's key, or `none` where clevis opens it; OPTIONS is `luks`, with `discard`
+    /// and `_netdev` as the volume says.
+    PersistVolumes {
+        /// The volumes, as they were opened.
+        volumes: Vec<Volume>,
+    },
+    /// Write `/etc/.ignition-result.json` (0644): `provisioningBootID`, `provisioningDate` (RFC 3339,
+    /// UTC), `userConfigProvided`; one that is there already becomes `previousReport`.
+    WriteResult {
+        /// Whether the config asked for anything at all.
+        user_config_provided: bool,
+    },
+    /// Give the SELinux label of the target's own policy to these paths and what is below them, by the
+    /// target's own `setfiles`; nothing to do where `/etc/selinux/config` names no policy that is there.
+    Relabel {
+        /// Absolute paths.
+        paths: Vec<String>,
+    },
 }
 
 impl Operation {
+    /// When it is carried out.
+    pub fn stage(&self) -> Stage {
+        match self {
+            Self::WriteTable(_)
+            | Self::CreateArray(_)
+            | Self::OpenVolume(_)
+            | Self::MakeFilesystem(_) => Stage::Disks,
+            Self::Mount(_) => Stage::Mount,
+            _ => Stage::Files,
+        }
+    }
+
+    /// The parts of the toolbox that it runs.
+    pub fn toolbox(&self) -> BTreeSet<Segment> {
+        let mut segments: BTreeSet<_> = self.resources().filter_map(Resource::toolbox).collect();
+        match self {
+            Self::WriteTable(table) if !table.erase.is_empty() || table.wipe => {
+                segments.insert(Segment::Storage);
+            }
+            Self::CreateArray(_) | Self::MakeFilesystem(_) | Self::PersistVolumes { .. } => {
+                segments.insert(Segment::Storage);
+            }
+            Self::OpenVolume(volume) => {
+                segments.insert(Segment::Storage);
+                segments.extend(volume.clevis.as_ref().map(|_| Segment::Clevis));
+            }
+            _ => {}
+        }
+        segments
+    }
+
+    fn resources(&self) -> impl Iterator<Item = &Resource> {
+        let (first, more): (_, &[Resource]) = match self {
+            Self::OpenVolume(volume) => (volume.key.as_ref(), &[]),
+            Self::File(file) => (file.contents.as_ref(), &file.append),
+            _ => (None, &[]),
+        };
+        first.into_iter().chain(more)
+    }
+
     /// What the operation touches, for logs: a path, a user's or group's name.
     pub fn subject(&self) -> &str {
         match self {
+            Self::WriteTable(table) => &table.disk,
+            Self::CreateArray(array) => &array.name,
+            Self::OpenVolume(volume) => &volume.name,
+            Self::MakeFilesystem(filesystem) => filesystem.format.name(),
+            Self::Mount(mount) => &mount.path,
+            Self::PersistVolumes { .. } => "/etc/crypttab",
+            Self::WriteResult { .. } => "/etc/.ignition-result.json",
+            Self::Relabel { .. } => "SELinux labels",
             Self::KernelArguments { .. } => "kernel arguments",
             Self::CreateGroup(group) => &group.name,
             Self::DeleteGroup { name } | Self::DeleteUser { name } => name,
@@ -316,16 +506,30 @@ pub struct Resource {
     pub verification: Option<Verification>,
 }
 
+impl Resource {
+    /// The part of the toolbox that fetching it needs.
+    fn toolbox(&self) -> Option<Segment> {
+        let is_encrypted = |url: &str| {
+            url.split_once(':')
+                .is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("https"))
+        };
+        match &self.source {
+            Source::Url { url, .. } if is_encrypted(url) => Some(Segment::Fetch),
+            _ => None,
+        }
+    }
+}
+
 /// Where content comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// In the operation itself.
     Inline(#[serde(with = "base64_text")] Vec<u8>),
-    /// Fetched over HTTP or HTTPS. A status of 500 and above and a failed connection are tried again
-    /// (after 100 ms, doubling up to 5 s); 400 to 499 is final.
+    /// Fetched over HTTP, HTTPS or TFTP, as [`Fetching`] says. A status of 500 and above and a failed
+    /// connection are tried again (after 100 ms, doubling up to 5 s); 400 to 499 is final.
     Url {
-        /// Absolute, scheme `http` or `https`.
+        /// Absolute, scheme `http`, `https` or `tftp`.
         url: String,
         /// Request headers, in order; dropped when a redirect leads elsewhere.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
