@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::identity::{Identity, MacAddress};
+use crate::layout::Layout;
 use crate::receipt::Receipt;
 
 /// One look at a machine's hardware.
@@ -26,6 +27,9 @@ pub struct Inventory {
     /// Devices that no driver of the kernel claimed, as modaliases.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub driverless: Vec<String>,
+    /// Whether there is a TPM 2.0; `None` where an older agent did not look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpm2: Option<bool>,
 }
 
 impl Inventory {
@@ -117,6 +121,13 @@ pub struct Disk {
     pub transport: Option<String>,
     /// What stands on it now.
     pub content: Content,
+    /// The names that udev would link to it, absolute, sorted: `/dev/disk/by-id/…`,
+    /// `/dev/disk/by-path/…`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// Its table and signatures; `None` where it cannot be read, or an older agent did not look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<Layout>,
 }
 
 impl Disk {

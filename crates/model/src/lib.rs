@@ -9,6 +9,7 @@
 //! | [`identity`] | who a machine is: MAC set, serial, UUID, disk WWNs together |
 //! | [`desired`] | what one machine is to become |
 //! | [`inventory`] | what the agent found on the machine |
+//! | [`layout`] | what stands on a disk, exactly |
 //! | [`receipt`] | what an installation leaves on the disk |
 //! | [`plan`] | desired + inventory → the ordered steps, or a refusal |
 //! | [`lifecycle`] | state + event + now → state and effects |
@@ -21,6 +22,7 @@ pub mod cluster;
 pub mod desired;
 pub mod identity;
 pub mod inventory;
+pub mod layout;
 pub mod lifecycle;
 pub mod messages;
 pub mod plan;

@@ -5,7 +5,7 @@ mod step;
 
 use std::net::Ipv4Addr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::identity::{Identity, MacAddress};
 use crate::inventory::Inventory;
@@ -40,8 +40,9 @@ pub struct MachineState {
     /// The installation that the agent was last ordered to make, until it is known to be made.
     #[serde(default)]
     pub planned: Option<PlannedInstallation>,
-    /// An unspent grant.
-    pub grant: Option<Grant>,
+    /// Unspent grants, at most one a disk. An older journal has one under the old name, or null.
+    #[serde(default, alias = "grant", deserialize_with = "one_or_many")]
+    pub grants: Vec<Grant>,
     /// The live boot token.
     pub token: Option<BootToken>,
     /// What the installed system has to present to be believed.
@@ -72,8 +73,26 @@ impl MachineState {
 pub struct PlannedInstallation {
     /// What will stand on the disk.
     pub receipt: Receipt,
-    /// Whether the first write spends the grant.
-    pub spends_grant: bool,
+    /// Ids of the disks whose grants the first write spends.
+    #[serde(default)]
+    pub spends: Vec<String>,
+    /// What happens to the disks beside the image, line by line, for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<String>,
+}
+
+/// One grant, none or a list.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Grant>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        Many(Vec<Grant>),
+        One(Option<Grant>),
+    }
+    Ok(match Stored::deserialize(deserializer)? {
+        Stored::Many(grants) => grants,
+        Stored::One(grant) => grant.into_iter().collect(),
+    })
 }
 
 /// Where a machine stands.

@@ -1,6 +1,7 @@
 //! Desired machine + inventory → what will happen to its disk, before anything does.
 
 mod choose;
+mod data;
 mod select;
 mod steps;
 
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::desired::{AfterInstall, Compression, ConfigApplier, DesiredMachine};
 use crate::identity::Sha256;
-use crate::inventory::Inventory;
+use crate::inventory::{Content, Disk, Inventory};
 use crate::receipt::Receipt;
 
 /// Decides what happens to the machine's disks. Nothing else does.
@@ -18,6 +19,27 @@ pub fn plan(
     circumstances: Circumstances<'_>,
 ) -> Decision {
     choose::plan(desired, inventory, circumstances)
+}
+
+/// The disk that gets the system, by the profile's selector, whether or not it may be written.
+///
+/// # Errors
+///
+/// No disk fits, or several do.
+pub fn system_disk<'a>(
+    desired: &DesiredMachine,
+    inventory: &'a Inventory,
+) -> Result<&'a Disk, Refusal> {
+    select::select(desired, inventory)
+}
+
+/// Whether a data disk is planned as a blank one: it is blank, or it was when an installation of this
+/// machine took it that was cut off, and is erased.
+pub fn begins_blank(desired: &DesiredMachine, inventory: &Inventory, disk: &Disk) -> bool {
+    match system_disk(desired, inventory) {
+        Ok(system) => data::begins_blank(desired, inventory, system, disk),
+        Err(_) => disk.content == Content::Blank,
+    }
 }
 
 /// What the agent is to do, in order. Every choice has been made.
@@ -35,6 +57,12 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
 pub enum Step {
+    /// Fetch programs that the agent does not carry, check them and unpack them into its own root.
+    /// The first step of a plan that needs them, before any write.
+    FetchToolbox {
+        /// What is fetched, in order.
+        segments: Vec<ToolboxSegment>,
+    },
     /// Check that the disk is still the one that was planned for, with the same content; then zero
     /// its first and last MiB and put `receipt` (stage `writing`) at [`crate::receipt::OFFSET`].
     ClaimDisk {
@@ -53,8 +81,28 @@ pub enum Step {
         /// SHA-256 of the bytes as served.
         sha256: Sha256,
     },
-    /// Move the backup GPT to the end of the disk and let the last partition fill it, in memory.
-    GrowPartitionTable,
+    /// Carry out the disks stage of the configuration's operations (see `hardway_ignition`). The
+    /// configuration is the one that [`Step::ApplyConfig`] names: it is fetched once and kept.
+    PrepareDisks {
+        /// The data disks: every disk that is written here beside the claimed one. Each is compared
+        /// with its binding before the first write to any of them.
+        disks: Vec<DiskBinding>,
+        /// Paths of those whose partition tables and signatures are all erased first: they were blank
+        /// when an installation that was cut off took them, and are planned as blank.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        erase: Vec<String>,
+        /// SHA-256 of the configuration.
+        sha256: Sha256,
+        /// What happens, line by line, for people.
+        summary: Vec<String>,
+    },
+    /// Move the backup GPT to the end of the disk and let a partition grow up to what follows it, in
+    /// memory.
+    GrowPartitionTable {
+        /// Its number; `None`: the last one, which then fills the disk.
+        #[serde(default)]
+        partition: Option<u32>,
+    },
     /// Let the filesystem on the grown partition fill it.
     GrowFilesystem,
     /// Fetch the configuration's operations (once, by boot token) and carry them out, or leave the
@@ -88,9 +136,11 @@ impl Step {
     /// The step's name in logs, reports and the API: `write-image`.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::FetchToolbox { .. } => "fetch-toolbox",
             Self::ClaimDisk { .. } => "claim-disk",
             Self::WriteImage { .. } => "write-image",
-            Self::GrowPartitionTable => "grow-partition-table",
+            Self::PrepareDisks { .. } => "prepare-disks",
+            Self::GrowPartitionTable { .. } => "grow-partition-table",
             Self::GrowFilesystem => "grow-filesystem",
             Self::ApplyConfig { .. } => "apply-config",
             Self::InstallConfirmation => "install-confirmation",
@@ -98,6 +148,19 @@ impl Step {
             Self::HandOver { .. } => "hand-over",
         }
     }
+}
+
+/// A part of the toolbox: a zstd-compressed cpio archive (newc).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolboxSegment {
+    /// Its name in the toolbox's index: `storage`, `clevis`, `fetch`.
+    pub name: String,
+    /// Absolute URL, or a path on the appliance.
+    pub url: String,
+    /// Bytes as served.
+    pub size: u64,
+    /// SHA-256 of the bytes as served.
+    pub sha256: Sha256,
 }
 
 /// The disk that a plan was made for. The agent compares it on the spot before the first write.
@@ -110,7 +173,7 @@ pub struct DiskBinding {
     /// Bytes.
     pub size: u64,
     /// What stood on it at planning time; a disk that differs is not written.
-    pub content: crate::inventory::Content,
+    pub content: Content,
 }
 
 /// A single-use permission to write a disk that holds something.
@@ -130,8 +193,8 @@ pub enum Decision {
     Install {
         /// How.
         plan: Plan,
-        /// Whether it spends the machine's grant.
-        spends_grant: bool,
+        /// Ids of the disks whose grants it spends.
+        spends: Vec<String>,
     },
     /// This generation is on the disk already: only hand over.
     AlreadyInstalled {
@@ -156,6 +219,9 @@ pub struct Refusal {
     pub cause: String,
     /// What to do, as a sentence with a command: "`hardway grant wipe node1` allows it once".
     pub remedy: String,
+    /// Ids of the disks that a grant each would open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grantable: Vec<String>,
 }
 
 /// Kinds of refusal.
@@ -181,10 +247,40 @@ pub enum RefusalReason {
 pub struct Circumstances<'a> {
     /// The generation that is wanted.
     pub generation: u32,
-    /// The machine's unspent grant.
-    pub grant: Option<&'a Grant>,
+    /// The machine's unspent grants.
+    pub grants: &'a [Grant],
+    /// What the configuration does with disks; `None`: nothing.
+    pub preparation: Option<&'a Preparation>,
     /// Seconds since 1970-01-01 UTC.
     pub now: u64,
     /// Version of the agent that asks, for the receipt.
     pub agent: &'a str,
+}
+
+/// What a configuration does with the machine's disks, worked out from it and the hardware before the
+/// plan is made. [`plan`] judges it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Preparation {
+    /// Parts of the toolbox that the agent needs.
+    pub toolbox: Vec<ToolboxSegment>,
+    /// Nodes of all disks that are written or mounted, the system disk included if it is one of them.
+    pub disks: Vec<String>,
+    /// Whether there are operations for the disks stage.
+    pub is_staged: bool,
+    /// What happens to the disks, line by line, for people.
+    pub summary: Vec<String>,
+    /// What becomes of the image's last partition.
+    pub growth: Growth,
+}
+
+/// What becomes of the image's last partition.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Growth {
+    /// It fills the disk.
+    #[default]
+    Fill,
+    /// The partition of this number grows up to what the configuration puts behind it.
+    UpToNext(u32),
+    /// The configuration itself says how large it is.
+    Configured,
 }

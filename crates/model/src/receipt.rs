@@ -39,6 +39,14 @@ pub struct Receipt {
     pub time: u64,
     /// Version of the agent that wrote it.
     pub agent: String,
+    /// [`crate::inventory::Disk::id`] of the data disks that this installation took: each was blank,
+    /// granted or taken already, and is therefore this machine's to write again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data_disks: Vec<String>,
+    /// Of these, the ones that were blank: an installation that was cut off is begun anew on them,
+    /// where on the others it finds what the configuration keeps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blank_data_disks: Vec<String>,
 }
 
 /// How far an installation got.
@@ -126,6 +134,8 @@ mod tests {
             disk: "QEMU_1".into(),
             time: 1_800_000_000,
             agent: "0.1.0".into(),
+            data_disks: Vec::new(),
+            blank_data_disks: Vec::new(),
         }
     }
 

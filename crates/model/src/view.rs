@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::MacAddress;
 use crate::inventory::Inventory;
-use crate::lifecycle::{Figures, Phase, TimelineEntry, Timestamp};
+use crate::lifecycle::{Figures, Phase, PlannedInstallation, TimelineEntry, Timestamp};
 use crate::plan::Grant;
 use crate::receipt::Receipt;
 
@@ -94,8 +94,11 @@ pub struct MachineDetail {
     pub inventory: Option<Inventory>,
     /// The last finished installation.
     pub installed: Option<Receipt>,
-    /// An unspent grant.
-    pub grant: Option<Grant>,
+    /// What its agent has orders to install, until it is known to be done.
+    #[serde(default)]
+    pub planned: Option<PlannedInstallation>,
+    /// Unspent grants.
+    pub grants: Vec<Grant>,
     /// The timeline, oldest first.
     pub timeline: Vec<TimelineEntry>,
 }

@@ -76,7 +76,8 @@ impl Story {
         let inventory = inventory(vec![disk('a', 8, content)]);
         let circumstances = Circumstances {
             generation: self.state.generation,
-            grant: self.state.grant.as_ref(),
+            grants: &self.state.grants,
+            preparation: None,
             now: self.now / 1000,
             agent: "0.1.0",
         };
@@ -197,11 +198,11 @@ fn a_disk_that_holds_something_waits_for_its_grant() {
         })
         .hello(never, foreign());
     assert!(
-        story.state.grant.is_some(),
+        !story.state.grants.is_empty(),
         "not spent before the first write"
     );
     story.starts("claim-disk");
-    assert_eq!(story.state.grant, None);
+    assert_eq!(story.state.grants, []);
     insta::assert_snapshot!(story.text);
 }
 
@@ -222,16 +223,16 @@ fn a_grant_is_spent_by_the_installation_that_stands_on_its_disk() {
         .hello(never, foreign())
         .boots_the_agent()
         .hello(never, fixture::ours(Stage::Writing, "node1", 1));
-    assert!(unheard.state.grant.is_some());
+    assert!(!unheard.state.grants.is_empty());
     unheard.installs(1);
-    assert_eq!(unheard.state.grant, None);
+    assert_eq!(unheard.state.grants, []);
 
     let mut adopted = Story::default();
     adopted
         .boots_the_agent()
         .happens(granted(1))
         .hello(never, fixture::ours(Stage::Complete, "node1", 1));
-    assert_eq!(adopted.state.grant, None);
+    assert_eq!(adopted.state.grants, []);
 
     let mut later = running();
     let installed = later.receipt(1).time;
@@ -239,7 +240,7 @@ fn a_grant_is_spent_by_the_installation_that_stands_on_its_disk() {
         .happens(granted(installed + 1))
         .boots_the_agent()
         .hello(never, fixture::ours(Stage::Complete, "node1", 1));
-    assert!(later.state.grant.is_some(), "given for what comes next");
+    assert!(!later.state.grants.is_empty(), "given for what comes next");
 }
 
 #[test]
@@ -424,6 +425,7 @@ fn an_undeclared_machine_is_held() {
         reason: hardway_model::plan::RefusalReason::NotDeclared,
         cause: "no machine of cluster.yaml has 52:54:00:00:00:01".into(),
         remedy: "Declare it".into(),
+        grantable: Vec::new(),
     };
     story.happens(Event::Hello {
         inventory: Box::new(inventory(Vec::new())),

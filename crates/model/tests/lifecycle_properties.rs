@@ -196,7 +196,8 @@ impl World {
             &machine,
             Circumstances {
                 generation: self.state.generation,
-                grant: None,
+                grants: &[],
+                preparation: None,
                 now: self.now,
                 agent: "0.1.0",
             },

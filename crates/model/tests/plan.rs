@@ -3,7 +3,7 @@
 mod fixture;
 
 use fixture::{ANY, GIB, circumstances, desired, disk, foreign, grant, inventory, ours};
-use hardway_model::desired::{AfterInstall, ConfigApplier, DiskSelector, Preference, WipePolicy};
+use hardway_model::desired::{AfterInstall, DiskSelector, Preference, WipePolicy};
 use hardway_model::inventory::{Content, Disk};
 use hardway_model::plan::{Decision, Step, plan};
 use hardway_model::receipt::Stage;
@@ -11,11 +11,15 @@ use hardway_model::receipt::Stage;
 /// `install /dev/vda`, `install /dev/vda with grant`, `already on /dev/vda`, or the refusal.
 fn in_words(decision: &Decision) -> String {
     match decision {
-        Decision::Install { plan, spends_grant } => {
+        Decision::Install { plan, spends } => {
             let Some(Step::ClaimDisk { disk, .. }) = plan.steps.first() else {
                 return format!("{:?}", plan.steps);
             };
-            let how = if *spends_grant { " with grant" } else { "" };
+            let how = if !spends.is_empty() {
+                " with grant"
+            } else {
+                ""
+            };
             format!("install {}{how}", disk.path)
         }
         Decision::AlreadyInstalled { plan, .. } => match plan.steps.as_slice() {
@@ -122,9 +126,7 @@ fn what_may_happen_to_a_disk() {
         let decided = columns.map(|(wipe, grant)| {
             let machine = inventory(vec![disk('a', 8, content.clone())]);
             match plan(&desired(wipe, ANY), &machine, circumstances(2, grant)) {
-                Decision::Install {
-                    spends_grant: true, ..
-                } => "granted",
+                Decision::Install { spends, .. } if !spends.is_empty() => "granted",
                 Decision::Install { .. } => "install",
                 Decision::AlreadyInstalled { .. } => "already",
                 Decision::Refuse { .. } => "refuse",
@@ -339,20 +341,6 @@ fn a_machine_that_was_switched_off_after_its_installation_is_started() {
     let machine = inventory(vec![disk('a', 8, ours(Stage::Complete, "node1", 1))]);
     let decision = plan(&wanted, &machine, circumstances(1, None));
     assert_eq!(in_words(&decision), "already on /dev/vda, Reboot");
-}
-
-#[test]
-fn an_image_with_ignition_of_its_own_is_refused() {
-    let mut wanted = desired(WipePolicy::Always, ANY);
-    wanted.image.config = ConfigApplier::FedoraCoreos;
-    let machine = inventory(vec![disk('a', 8, Content::Blank)]);
-    let decision = plan(&wanted, &machine, circumstances(1, None));
-    assert_eq!(
-        in_words(&decision),
-        "configuration: image `node` says `config: fedora-coreos`, and handing a configuration to \
-         the image's own Ignition is not supported by this version. use an image without Ignition \
-         of its own, and `config: agent`, in profile `etcd`"
-    );
 }
 
 #[test]

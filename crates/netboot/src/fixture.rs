@@ -57,6 +57,8 @@ pub fn installed() -> MachineState {
             disk: "disk".into(),
             time: 0,
             agent: "0.1.0".into(),
+            data_disks: Vec::new(),
+            blank_data_disks: Vec::new(),
         }),
         ..MachineState::default()
     }

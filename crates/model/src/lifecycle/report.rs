@@ -53,8 +53,10 @@ fn started(transition: &mut Transition, step: String) {
         let state = &mut transition.state;
         state.installs_begun = state.installs_begun.saturating_add(1);
         let planned = state.planned.as_ref();
-        if planned.is_some_and(|planned| planned.spends_grant) {
-            state.grant = None;
+        if let Some(planned) = planned {
+            state
+                .grants
+                .retain(|grant| !planned.spends.contains(&grant.disk));
         }
         let disk = planned.map_or(String::new(), |planned| {
             format!(

@@ -119,7 +119,8 @@ impl Transition {
                     Severity::Info,
                     format!("operator allows disk {} to be overwritten once", grant.disk),
                 );
-                self.state.grant = Some(grant);
+                self.state.grants.retain(|older| older.disk != grant.disk);
+                self.state.grants.push(grant);
             }
             Event::Reinstall => {
                 let reached = self.installed_generation().max(self.state.generation);
@@ -184,24 +185,31 @@ impl Transition {
         }
         self.learn(inventory);
         match decision {
-            Decision::Install { plan, spends_grant } => {
-                self.state.phase = Phase::Agent;
-                self.state.confirmation_key = Some(confirmation_key);
-                let planned = complete_receipt(&plan).map(|receipt| PlannedInstallation {
-                    receipt: receipt.clone(),
-                    spends_grant,
-                });
-                if planned != self.state.planned {
-                    self.tell(
-                        Severity::Info,
-                        format!("orders: install generation {}", plan.generation),
-                    );
-                }
-                self.state.planned = planned;
-            }
+            Decision::Install { plan, spends } => self.order(&plan, spends, confirmation_key),
             Decision::AlreadyInstalled { receipt, .. } => self.adopt(*receipt),
             Decision::Refuse { refusal } => self.hold(refusal),
         }
+    }
+
+    fn order(&mut self, plan: &Plan, spends: Vec<String>, confirmation_key: String) {
+        self.state.phase = Phase::Agent;
+        self.state.confirmation_key = Some(confirmation_key);
+        let planned = complete_receipt(plan).map(|receipt| PlannedInstallation {
+            receipt: receipt.clone(),
+            spends,
+            disks: disks_in_words(plan).to_vec(),
+        });
+        if planned != self.state.planned {
+            self.tell(
+                Severity::Info,
+                format!("orders: install generation {}", plan.generation),
+            );
+            let disks = disks_in_words(plan);
+            if !disks.is_empty() {
+                self.tell(Severity::Info, format!("disks: {}", disks.join("; ")));
+            }
+        }
+        self.state.planned = planned;
     }
 
     fn learn(&mut self, inventory: Inventory) {
@@ -223,7 +231,7 @@ impl Transition {
             self.tell(Severity::Info, text);
         }
         self.state.generation = self.state.generation.max(receipt.generation);
-        self.spend_older_grant(&receipt);
+        self.spend_older_grants(&receipt);
         self.state.installed = Some(receipt);
         self.state.planned = None;
         self.state.phase = Phase::Installed;
@@ -294,17 +302,18 @@ impl Transition {
         }
         let is_news = self.state.installed.as_ref() != Some(&receipt);
         self.state.generation = self.state.generation.max(receipt.generation);
-        self.spend_older_grant(&receipt);
+        self.spend_older_grants(&receipt);
         self.state.installed = Some(receipt);
         self.state.planned = None;
         is_news
     }
 
     /// Its first write went unheard: the installation that it was given for stands on the disk.
-    fn spend_older_grant(&mut self, receipt: &Receipt) {
-        self.state
-            .grant
-            .take_if(|grant| grant.disk == receipt.disk && grant.time <= receipt.time);
+    fn spend_older_grants(&mut self, receipt: &Receipt) {
+        self.state.grants.retain(|grant| {
+            let is_for = grant.disk == receipt.disk || receipt.data_disks.contains(&grant.disk);
+            !(is_for && grant.time <= receipt.time)
+        });
     }
 
     /// 0 when nothing is installed.
@@ -363,4 +372,12 @@ fn complete_receipt(plan: &Plan) -> Option<&Receipt> {
         Step::CommitDisk { receipt } => Some(receipt),
         _ => None,
     })
+}
+
+fn disks_in_words(plan: &Plan) -> &[String] {
+    let words = plan.steps.iter().find_map(|step| match step {
+        Step::PrepareDisks { summary, .. } => Some(summary.as_slice()),
+        _ => None,
+    });
+    words.unwrap_or_default()
 }

@@ -1,8 +1,8 @@
 //! Which disk, and whether it may be written.
 
-use super::steps;
-use super::{Circumstances, Decision, Grant, Refusal, RefusalReason};
-use crate::desired::{ConfigApplier, DesiredMachine, WipePolicy};
+use super::steps::{self, Disks};
+use super::{Circumstances, Decision, Grant, Refusal, RefusalReason, data};
+use crate::desired::{DesiredMachine, WipePolicy};
 use crate::inventory::{Content, Disk, Inventory};
 use crate::quantity::ByteSize;
 use crate::receipt::{Receipt, Stage};
@@ -20,21 +20,44 @@ pub(super) fn plan(
             receipt: Box::new(receipt.clone()),
         };
     }
-    let permitted = applier_is_supported(desired)
-        .and_then(|()| select(desired, inventory))
-        .and_then(|disk| {
-            Ok((
-                disk,
-                may_write(desired, disk, inventory, circumstances.grant)?,
-            ))
-        });
-    match permitted {
-        Ok((disk, permission)) => Decision::Install {
-            plan: steps::install(desired, disk, circumstances),
-            spends_grant: permission == Permission::Grant,
+    match permitted(desired, inventory, circumstances) {
+        Ok((disks, spends)) => Decision::Install {
+            plan: steps::install(desired, &disks, circumstances),
+            spends,
         },
         Err(refusal) => Decision::Refuse { refusal },
     }
+}
+
+/// The disks that may be written, and whose grants that spends.
+fn permitted<'a>(
+    desired: &DesiredMachine,
+    inventory: &'a Inventory,
+    circumstances: Circumstances<'_>,
+) -> Result<(Disks<'a>, Vec<String>), Refusal> {
+    let system = select(desired, inventory)?;
+    let data = data::disks(desired, inventory, system, circumstances.preparation)?;
+    let mut spends = Vec::new();
+    let mut closed = Vec::new();
+    for disk in std::iter::once(system).chain(data.iter().copied()) {
+        let is_held = data::is_held(desired, system, disk) && !shares_its_id(disk, inventory);
+        match may_write(desired, disk, is_held, inventory, circumstances.grants)? {
+            Permission::Standing => {}
+            Permission::Grant => spends.push(disk.id()),
+            Permission::None => closed.push(disk),
+        }
+    }
+    if !closed.is_empty() {
+        return Err(not_blank(desired, &closed));
+    }
+    let begins_blank = |disk: &&Disk| data::begins_blank(desired, inventory, system, disk);
+    let (blank, kept) = data.into_iter().partition(begins_blank);
+    let disks = Disks {
+        system,
+        blank,
+        kept,
+    };
+    Ok((disks, spends))
 }
 
 /// The disk that holds this machine's finished installation, whatever the selector says by now. A
@@ -59,28 +82,8 @@ fn installed<'a>(
     found
 }
 
-fn is_for(receipt: &Receipt, desired: &DesiredMachine) -> bool {
+pub(super) fn is_for(receipt: &Receipt, desired: &DesiredMachine) -> bool {
     receipt.cluster == desired.cluster && receipt.machine == desired.machine
-}
-
-fn applier_is_supported(desired: &DesiredMachine) -> Result<(), Refusal> {
-    let name = match desired.image.config {
-        ConfigApplier::Agent => return Ok(()),
-        ConfigApplier::Flatcar => "flatcar",
-        ConfigApplier::FedoraCoreos => "fedora-coreos",
-    };
-    Err(Refusal {
-        reason: RefusalReason::Configuration,
-        cause: format!(
-            "image `{}` says `config: {name}`, and handing a configuration to the image's own \
-             Ignition is not supported by this version",
-            desired.image.name
-        ),
-        remedy: format!(
-            "use an image without Ignition of its own, and `config: agent`, in profile `{}`",
-            desired.profile
-        ),
-    })
 }
 
 /// What allows a disk to be written.
@@ -90,13 +93,16 @@ enum Permission {
     Standing,
     /// The operator's grant, which is spent by it.
     Grant,
+    /// Nothing.
+    None,
 }
 
 fn may_write(
     desired: &DesiredMachine,
     disk: &Disk,
+    is_held: bool,
     inventory: &Inventory,
-    grant: Option<&Grant>,
+    grants: &[Grant],
 ) -> Result<Permission, Refusal> {
     let always = desired.wipe == WipePolicy::Always;
     let standing = match &disk.content {
@@ -107,18 +113,18 @@ fn may_write(
         Content::Ours { .. } | Content::Foreign { .. } => always,
         Content::Unreadable { error } => return Err(unreadable(disk, error)),
     };
-    if standing {
+    if standing || is_held {
         return Ok(Permission::Standing);
     }
-    match grant.filter(|grant| grant.disk == disk.id()) {
-        None => Err(not_blank(desired, disk)),
+    match grants.iter().find(|grant| grant.disk == disk.id()) {
+        None => Ok(Permission::None),
         // Two disks of one name: the operator cannot have meant this very one.
         Some(_) if shares_its_id(disk, inventory) => Err(ambiguous_grant(disk)),
         Some(_) => Ok(Permission::Grant),
     }
 }
 
-fn shares_its_id(disk: &Disk, inventory: &Inventory) -> bool {
+pub(super) fn shares_its_id(disk: &Disk, inventory: &Inventory) -> bool {
     let id = disk.id();
     inventory
         .disks
@@ -133,22 +139,42 @@ fn unreadable(disk: &Disk, error: &str) -> Refusal {
         reason: RefusalReason::DiskUnusable,
         cause: format!("{} cannot be read: {error}", describe(disk)),
         remedy: "replace the disk, or let the profile's `disk` select another one".to_owned(),
+        grantable: Vec::new(),
     }
 }
 
-fn not_blank(desired: &DesiredMachine, disk: &Disk) -> Refusal {
+fn not_blank(desired: &DesiredMachine, disks: &[&Disk]) -> Refusal {
+    let causes: Vec<String> = disks
+        .iter()
+        .map(|disk| {
+            format!(
+                "{} holds {}",
+                describe(disk),
+                describe_content(&disk.content)
+            )
+        })
+        .collect();
+    let machine = &desired.machine;
+    let grantable: Vec<String> = disks.iter().map(|disk| disk.id()).collect();
+    let remedy = match grantable.as_slice() {
+        [_] => format!("`hardway grant wipe {machine}` allows it to be overwritten once"),
+        several => {
+            let commands: Vec<String> = several
+                .iter()
+                .map(|disk| format!("`hardway grant wipe {machine} --disk {disk}`"))
+                .collect();
+            format!("{} allow each to be overwritten once", commands.join(", "))
+        }
+    };
+    let these = if disks.len() == 1 { "it" } else { "them" };
     Refusal {
         reason: RefusalReason::DiskNotBlank,
-        cause: format!(
-            "{} holds {}",
-            describe(disk),
-            describe_content(&disk.content)
-        ),
+        cause: causes.join("; "),
         remedy: format!(
-            "`hardway grant wipe {}` allows it to be overwritten once; `wipe:` in profile `{}` \
-             allows it for good",
-            desired.machine, desired.profile
+            "{remedy}; `wipe:` in profile `{}` allows {these} for good",
+            desired.profile
         ),
+        grantable,
     }
 }
 
@@ -160,6 +186,7 @@ fn ambiguous_grant(disk: &Disk) -> Refusal {
             disk.id()
         ),
         remedy: "remove the other disk, or erase this one by hand".to_owned(),
+        grantable: Vec::new(),
     }
 }
 

@@ -108,6 +108,7 @@ fn none_fits(desired: &DesiredMachine, inventory: &Inventory) -> Refusal {
                 desired.profile
             ),
         },
+        grantable: Vec::new(),
     }
 }
 
@@ -140,5 +141,6 @@ fn several_fit(desired: &DesiredMachine, fitting: &[&Disk]) -> Refusal {
             found.join("; ")
         ),
         remedy,
+        grantable: Vec::new(),
     }
 }

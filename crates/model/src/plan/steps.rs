@@ -1,56 +1,131 @@
 //! The steps of a decision that was made.
 
-use super::{Circumstances, DiskBinding, Plan, Step};
-use crate::desired::{AfterInstall, DesiredMachine};
-use crate::inventory::Disk;
+use super::{Circumstances, DiskBinding, Growth, Plan, Step};
+use crate::desired::{AfterInstall, ConfigApplier, DesiredMachine};
+use crate::inventory::{Content, Disk};
 use crate::receipt::{Receipt, Stage};
+
+/// The disks that an installation writes.
+pub(super) struct Disks<'a> {
+    /// The one that gets the system.
+    pub(super) system: &'a Disk,
+    /// Data disks that are planned as blank ones.
+    pub(super) blank: Vec<&'a Disk>,
+    /// Data disks on which the configuration finds what stands there.
+    pub(super) kept: Vec<&'a Disk>,
+}
+
+impl<'a> Disks<'a> {
+    fn data(&self) -> impl Iterator<Item = &'a Disk> {
+        self.blank.iter().chain(&self.kept).copied()
+    }
+}
 
 /// Everything from the first write to the hand-over.
 pub(super) fn install(
     desired: &DesiredMachine,
-    disk: &Disk,
+    disks: &Disks<'_>,
     circumstances: Circumstances<'_>,
 ) -> Plan {
-    let receipt = |stage| Receipt {
+    let mut steps = Vec::new();
+    let toolbox = circumstances.preparation.map(|wanted| &wanted.toolbox);
+    if let Some(segments) = toolbox.filter(|segments| !segments.is_empty()) {
+        let segments = segments.clone();
+        steps.push(Step::FetchToolbox { segments });
+    }
+    steps.push(Step::ClaimDisk {
+        disk: bind(disks.system),
+        receipt: receipt(desired, disks, circumstances, Stage::Writing),
+    });
+    steps.push(Step::WriteImage {
+        url: desired.image.url.clone(),
+        compression: desired.image.compression,
+        sha256: desired.image.sha256,
+    });
+    match desired.image.config {
+        ConfigApplier::Agent => complete_system(&mut steps, desired, disks, circumstances),
+        // Its disk GUID, table and filesystems are what its own first boot works on, and its
+        // configuration brings the confirmation along.
+        ConfigApplier::Flatcar | ConfigApplier::FedoraCoreos => {
+            steps.push(apply_config(desired, Vec::new()));
+        }
+    }
+    steps.push(Step::CommitDisk {
+        receipt: receipt(desired, disks, circumstances, Stage::Complete),
+    });
+    steps.push(Step::HandOver {
+        disk: bind(disks.system),
+        how: match desired.after_install {
+            AfterInstall::Kexec => start(desired),
+            AfterInstall::Reboot => AfterInstall::Reboot,
+            AfterInstall::Poweroff => AfterInstall::Poweroff,
+        },
+    });
+    Plan {
+        machine: desired.machine.clone(),
+        generation: circumstances.generation,
+        steps,
+    }
+}
+
+/// What makes an image without Ignition of its own this machine's system.
+fn complete_system(
+    steps: &mut Vec<Step>,
+    desired: &DesiredMachine,
+    disks: &Disks<'_>,
+    circumstances: Circumstances<'_>,
+) {
+    if let Some(preparation) = circumstances.preparation.filter(|wanted| wanted.is_staged) {
+        let erased = disks.blank.iter();
+        let erased = erased.filter(|disk| disk.content != Content::Blank);
+        steps.push(Step::PrepareDisks {
+            disks: disks.data().map(bind).collect(),
+            erase: erased.map(|disk| disk.path.clone()).collect(),
+            sha256: desired.config,
+            summary: preparation.summary.clone(),
+        });
+    }
+    match circumstances
+        .preparation
+        .map_or(Growth::Fill, |wanted| wanted.growth)
+    {
+        Growth::Fill => steps.push(Step::GrowPartitionTable { partition: None }),
+        Growth::UpToNext(number) => steps.push(Step::GrowPartitionTable {
+            partition: Some(number),
+        }),
+        Growth::Configured => {}
+    }
+    steps.push(Step::GrowFilesystem);
+    steps.push(apply_config(desired, desired.kernel_arguments.clone()));
+    steps.push(Step::InstallConfirmation);
+}
+
+fn apply_config(desired: &DesiredMachine, kernel_arguments: Vec<String>) -> Step {
+    Step::ApplyConfig {
+        applier: desired.image.config,
+        sha256: desired.config,
+        kernel_arguments,
+    }
+}
+
+fn receipt(
+    desired: &DesiredMachine,
+    disks: &Disks<'_>,
+    circumstances: Circumstances<'_>,
+    stage: Stage,
+) -> Receipt {
+    Receipt {
         stage,
         cluster: desired.cluster.clone(),
         machine: desired.machine.clone(),
         generation: circumstances.generation,
         image: desired.image.sha256,
         config: desired.config,
-        disk: disk.id(),
+        disk: disks.system.id(),
         time: circumstances.now,
         agent: circumstances.agent.to_owned(),
-    };
-    Plan {
-        machine: desired.machine.clone(),
-        generation: circumstances.generation,
-        steps: vec![
-            Step::ClaimDisk {
-                disk: bind(disk),
-                receipt: receipt(Stage::Writing),
-            },
-            Step::WriteImage {
-                url: desired.image.url.clone(),
-                compression: desired.image.compression,
-                sha256: desired.image.sha256,
-            },
-            Step::GrowPartitionTable,
-            Step::GrowFilesystem,
-            Step::ApplyConfig {
-                applier: desired.image.config,
-                sha256: desired.config,
-                kernel_arguments: desired.kernel_arguments.clone(),
-            },
-            Step::InstallConfirmation,
-            Step::CommitDisk {
-                receipt: receipt(Stage::Complete),
-            },
-            Step::HandOver {
-                disk: bind(disk),
-                how: desired.after_install,
-            },
-        ],
+        data_disks: disks.data().map(Disk::id).collect(),
+        blank_data_disks: disks.blank.iter().map(|disk| disk.id()).collect(),
     }
 }
 
@@ -58,7 +133,7 @@ pub(super) fn install(
 /// installation and is on again is meant to run: it is not switched off a second time.
 pub(super) fn hand_over_only(desired: &DesiredMachine, disk: &Disk, generation: u32) -> Plan {
     let how = match desired.after_install {
-        AfterInstall::Kexec => AfterInstall::Kexec,
+        AfterInstall::Kexec => start(desired),
         AfterInstall::Reboot | AfterInstall::Poweroff => AfterInstall::Reboot,
     };
     Plan {
@@ -68,6 +143,15 @@ pub(super) fn hand_over_only(desired: &DesiredMachine, disk: &Disk, generation: 
             disk: bind(disk),
             how,
         }],
+    }
+}
+
+/// A kexec, where it starts what the boot loader would. An image with Ignition of its own has its
+/// boot loader tell the first boot by a stamp file.
+fn start(desired: &DesiredMachine) -> AfterInstall {
+    match desired.image.config {
+        ConfigApplier::Agent => AfterInstall::Kexec,
+        ConfigApplier::Flatcar | ConfigApplier::FedoraCoreos => AfterInstall::Reboot,
     }
 }
 
