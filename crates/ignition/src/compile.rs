@@ -6,6 +6,7 @@ use crate::butane::{self, LocalFiles};
 use crate::config::Config;
 use crate::merge::merge;
 use crate::parse::{Parsed, parse};
+use crate::references::{Fetch, Fetched, Resolver};
 use crate::report::{Problem, Report, Severity};
 
 /// One part of a machine's config, its templates rendered.
@@ -42,11 +43,16 @@ impl PartKind {
 /// A machine's whole config.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compiled {
-    /// The parts merged in order, in the newest spec.
+    /// The parts merged in order, in the newest spec. The configs that they name are merged in, or have
+    /// taken their place.
     pub config: Config,
     /// The config as canonical JSON: the same config has the same text. It is what an image with its
     /// own Ignition is given, so its version is the oldest that will do: the newest of the parts'.
     pub json: String,
+    /// The certificate authorities that the config names: PEM, one or several each.
+    pub authorities: Vec<String>,
+    /// What was fetched for it: another time this may be something else.
+    pub fetched: Vec<Fetched>,
     /// What the authors should know.
     pub warnings: Vec<Problem>,
 }
@@ -61,34 +67,52 @@ impl Compiled {
     }
 }
 
-/// Translates the parts and merges each into those before it.
+/// Translates the parts, resolves what they name, and merges each into those before it.
 ///
 /// # Errors
 ///
-/// Everything that is wrong with any of the parts, each with its file, line and column; or with
-/// what they make together.
-pub fn compile(parts: &[Part], files: &dyn LocalFiles) -> Result<Compiled, Report> {
-    let mut merged = Config::empty();
-    let mut newest_minor = 0;
-    let mut problems = Vec::new();
+/// Everything that is wrong with any of the parts, each with its file, line and column; the first
+/// thing that cannot be fetched; or what is wrong with what they make together.
+pub fn compile(
+    parts: &[Part],
+    files: &dyn LocalFiles,
+    fetcher: &mut dyn Fetch,
+) -> Result<Compiled, Report> {
+    let mut parsed = Vec::new();
+    let mut report = Report::default();
     for part in parts {
-        match parse_part(part, files) {
+        let warnings = match parse_part(part, files) {
             Ok(Parsed {
                 config,
                 minor,
                 warnings,
             }) => {
-                newest_minor = newest_minor.max(minor);
-                merged = merge(&merged, &config);
-                problems.extend(Report::from(warnings).in_file(&part.name).problems);
+                parsed.push((&part.name, config, minor));
+                Report::from(warnings)
             }
-            Err(report) => problems.extend(report.in_file(&part.name).problems),
-        }
+            Err(report) => report,
+        };
+        report.problems.extend(warnings.in_file(&part.name).problems);
     }
-    let mut report = Report { problems };
     if report.is_fatal() {
         return Err(report);
     }
+    let mut merged = Config::empty();
+    let mut newest_minor = 0;
+    let mut resolver = Resolver::new(fetcher);
+    for (name, config, minor) in parsed {
+        let in_file = |report: Report| report.in_file(name);
+        resolver
+            .adopt(&merge(&merged, &config).ignition)
+            .map_err(in_file)?;
+        let resolved = resolver.resolve(config, 0).map_err(in_file)?;
+        merged = merge(&merged, &resolved);
+        newest_minor = newest_minor.max(minor);
+    }
+    let authorities = resolver.keep_authorities(&mut merged)?;
+    newest_minor = newest_minor.max(resolver.newest_minor);
+    report.problems.append(&mut resolver.warnings);
+    let fetched = resolver.fetched;
     let together = crate::validate(&merged);
     report.problems.extend(
         together
@@ -105,6 +129,8 @@ pub fn compile(parts: &[Part], files: &dyn LocalFiles) -> Result<Compiled, Repor
     Ok(Compiled {
         config: merged,
         json,
+        authorities,
+        fetched,
         warnings: report.problems,
     })
 }

@@ -6,6 +6,7 @@
 //! - `butane`: Butane's YAML → the same.
 //! - `merge`: two configs → one. `validate` judges the result.
 //! - `operations`: a config → [`Operation`]s; what cannot be done is refused there.
+//! - `references`: other configs that a config names, by a fetcher that the caller brings.
 //! - `compile`: all of this for the parts of one machine.
 //! - [`operation`]: the operations, all that the agent needs of this crate.
 //!
@@ -14,8 +15,13 @@
 //! - A slash in the name of a unit or drop-in is refused: with `..` it leads out of the unit directory.
 //! - JSON nested deeper than 200 levels is refused; Go stops at 10000.
 //! - Configs of spec 3.4 lose the advertisements of Tang servers, as they do there, but with a warning.
-//! - What `operations` refuses (other stages, sources other than `data` and `http`, names and
-//!   numbers that cannot stand in passwd) fails there later or is done there.
+//! - A disk whose backup partition table stands before its end has it moved there first: a
+//!   partition of size 0 then fills all of a disk that was grown.
+//! - A fetched config that is empty is refused; there, it takes the config that names it with it.
+//! - A filesystem for `/` is refused: the root filesystem is the image's own.
+//! - One device for two uses (an array's member that also gets a filesystem) is refused.
+//! - What `operations` refuses (sources it does not fetch, names and numbers that cannot stand in
+//!   passwd, what mdadm, clevis or mkfs would refuse) fails there later or is done there.
 
 pub mod operation;
 
@@ -38,6 +44,8 @@ mod parse;
 #[cfg(feature = "front-end")]
 mod paths;
 #[cfg(feature = "front-end")]
+mod references;
+#[cfg(feature = "front-end")]
 mod report;
 #[cfg(feature = "front-end")]
 mod source;
@@ -55,9 +63,13 @@ pub use config::Config;
 #[cfg(feature = "front-end")]
 pub use merge::merge;
 #[cfg(feature = "front-end")]
-pub use operations::{Circumstances, operations};
+pub use operations::disks::partitions;
+#[cfg(feature = "front-end")]
+pub use operations::{Circumstances, judge, needs_hardware, operations};
 #[cfg(feature = "front-end")]
 pub use parse::{Parsed, parse};
+#[cfg(feature = "front-end")]
+pub use references::{Fetch, Fetched, NoFetch, Purpose, Request};
 #[cfg(feature = "front-end")]
 pub use report::{Position, Problem, Report, Severity};
 

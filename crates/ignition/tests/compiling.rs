@@ -4,7 +4,7 @@
 
 use hardway_ignition::butane::NoLocalFiles;
 use hardway_ignition::operation::Source;
-use hardway_ignition::{Circumstances, Operation, Part, PartKind, compile};
+use hardway_ignition::{Circumstances, NoFetch, Operation, Part, PartKind, compile};
 use serde_json::{Value, json};
 
 fn part(name: &str, text: &str) -> Part {
@@ -17,7 +17,7 @@ fn part(name: &str, text: &str) -> Part {
 }
 
 fn operations(parts: &[Part]) -> Vec<Operation> {
-    let compiled = compile(parts, &NoLocalFiles).expect("valid");
+    let compiled = compile(parts, &NoLocalFiles, &mut NoFetch).expect("valid");
     hardway_ignition::operations(&compiled.config, &Circumstances::default())
         .expect("can be carried out")
         .operations
@@ -81,10 +81,12 @@ fn operations_come_in_the_order_of_the_files_stage() {
         "file /etc/a/b/c",
         "hard-link /z",
         "mask /etc/systemd/system/b.service",
-        "file /etc/systemd/system/a@.service.d/x.conf",
-        "file /etc/systemd/system/a@.service",
+        "unit-file /etc/systemd/system/a@.service.d/x.conf",
+        "unit-file /etc/systemd/system/a@.service",
         "preset-line enable a@.service one two",
         "preset-line disable sshd.service",
+        "write-result /etc/.ignition-result.json",
+        "relabel SELinux labels",
     ];
     assert_eq!(found, expected);
 }
@@ -138,12 +140,14 @@ fn parts_merge_in_order_and_have_one_digest() {
         part("motd.ign", &body.to_string())
     };
     let found = operations(&[motd("one"), motd("two")]);
-    let [Operation::File(file)] = found.as_slice() else {
+    let [Operation::File(file), Operation::WriteResult { .. }, Operation::Relabel { .. }] =
+        found.as_slice()
+    else {
         panic!("{found:?}")
     };
     let source = file.contents.as_ref().map(|contents| &contents.source);
     assert_eq!(source, Some(&Source::Inline(b"two".to_vec())));
-    let digest = |parts: &[Part]| compile(parts, &NoLocalFiles).expect("valid").digest();
+    let digest = |parts: &[Part]| compile(parts, &NoLocalFiles, &mut NoFetch).expect("valid").digest();
     assert_eq!(digest(&[motd("one"), motd("two")]), digest(&[motd("two")]));
     assert_ne!(digest(&[motd("one")]), digest(&[motd("two")]));
 }
@@ -162,7 +166,7 @@ fn the_version_is_no_newer_than_a_part_needs() {
         (vec![config("3.6.0"), part("base.bu", BASE)], "3.6.0"),
         (vec![part("base.bu", BASE)], "3.3.0"),
     ] {
-        let json = compile(&parts, &NoLocalFiles).expect("valid").json;
+        let json = compile(&parts, &NoLocalFiles, &mut NoFetch).expect("valid").json;
         let json: Value = serde_json::from_str(&json).expect("JSON");
         assert_eq!(json["ignition"]["version"], expected);
     }
@@ -176,6 +180,7 @@ fn every_problem_of_every_part_is_told_with_its_place() {
     let report = compile(
         &[part("base.bu", base), part("role.ign", role)],
         &NoLocalFiles,
+        &mut NoFetch,
     )
     .expect_err("refused");
     let expected = "\
@@ -190,17 +195,16 @@ fn what_the_agent_does_not_do_is_refused_beforehand() {
     let text = json!({
         "ignition": {"version": "3.6.0", "config": {"merge": [{"source": "http://a"}]}},
         "storage": {
-            "disks": [{"device": "/dev/sdb", "wipeTable": true}],
             "files": [
-                {"path": "/a", "contents": {"source": "tftp://a/b"}},
+                {"path": "/a", "contents": {"source": "s3://a/b"}},
                 {"path": "/b", "user": {"id": -1}},
                 {"path": "/c", "contents": {"source": "data:,", "verification": {"hash": format!("sha256-{}", "z".repeat(64))}}},
             ],
         },
         "passwd": {"users": [{"name": "a:b"}]},
     });
-    let compiled = compile(&[part("a.ign", &text.to_string())], &NoLocalFiles).expect("valid");
-    let planned = hardway_ignition::operations(&compiled.config, &Circumstances::default());
+    let parsed = hardway_ignition::parse(text.to_string().as_bytes()).expect("valid");
+    let planned = hardway_ignition::operations(&parsed.config, &Circumstances::default());
     let problems = planned.expect_err("refused");
     let paths: Vec<_> = problems
         .iter()
@@ -209,7 +213,6 @@ fn what_the_agent_does_not_do_is_refused_beforehand() {
     assert_eq!(
         paths,
         [
-            "$.storage.disks",
             "$.ignition.config.merge",
             "$.passwd.users.0.name",
             "$.storage.files.0.contents.source",

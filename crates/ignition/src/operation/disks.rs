@@ -28,6 +28,16 @@ pub enum Device {
     Volume(String),
 }
 
+impl Device {
+    /// The whole disk that it is, or is a partition of.
+    pub fn disk(&self) -> Option<&str> {
+        match self {
+            Self::Disk(disk) | Self::Partition { disk, .. } => Some(disk),
+            Self::Array(_) | Self::Volume(_) => None,
+        }
+    }
+}
+
 impl std::fmt::Display for Device {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -50,7 +60,7 @@ impl std::fmt::Display for Device {
 ///
 /// The executor first compares the disk with `found` (none: no GPT; else number, start, sectors and
 /// GUID of each entry) and fails without a write where they differ. With `wipe`, every table on the
-/// disk is destroyed first. Then the whole table is written at once, with the backup at the end of
+/// disk is destroyed first; without `entries` no new one is made then. Else the whole table is written at once, with the backup at the end of
 /// the disk; entries of a GPT that is kept keep what is not named here. The kernel is told, and start
 /// and size of every partition are compared with what the kernel then knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,8 +155,9 @@ pub struct Array {
 /// stands in `/run/hardway/luks/NAME` of the executor's own root, mode 0600, until
 /// [`super::Operation::PersistVolumes`].
 ///
-/// With `clevis`, the volume is bound to it and the key's slot is removed, so that nothing but clevis
-/// opens it.
+/// With `clevis`, the volume is bound to it. A generated key's slot is then removed, so that nothing
+/// but clevis opens it; a given key stays and is persisted. `discard` and `open_options` are stored in
+/// the header; a kept volume's header has to say of discards what `discard` does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Volume {
@@ -166,7 +177,7 @@ pub struct Volume {
     /// What opens it at the installed system's start, in the key's stead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clevis: Option<Clevis>,
-    /// Whether discards pass through the volume (also in crypttab).
+    /// Whether discards pass through the volume.
     #[serde(default)]
     pub discard: bool,
     /// Further arguments for `cryptsetup luksFormat`.
@@ -197,7 +208,8 @@ pub struct Clevis {
 ///
 /// With `wipe`, every signature is erased and the filesystem made. Without: nothing recognisable on
 /// the device means that it is made; where type, and label and UUID if given, are equal, the
-/// filesystem is kept with all it holds; anything else, or several signatures at once, is a failure.
+/// filesystem is kept with all it holds; anything else is a failure. Of several signatures at once the
+/// one counts that libblkid puts first.
 /// [`Format::None`] makes nothing: without `wipe` it fails where anything is recognised.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -253,7 +265,8 @@ impl Format {
 }
 
 /// A filesystem that is mounted in the target root while the files stage runs, and unmounted after
-/// it, in reverse order. `path` is resolved in the root; missing directories are made (0755, 0:0).
+/// it, in reverse order. `path` is resolved in the root; missing directories are made (0755, 0:0). A
+/// symbolic link in it is a failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Mount {

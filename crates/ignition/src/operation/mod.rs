@@ -17,13 +17,14 @@
 //!
 //! **Modes** are exact: set by `fchmod` after the owner (a `chown` clears setuid), whatever the umask.
 
+pub(crate) mod describe;
 pub mod disks;
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use disks::{Array, Filesystem, Mount, Table, Volume};
+use disks::{Array, Device, Filesystem, Mount, Table, Volume};
 
 /// A machine's whole work: what the appliance serves to the agent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,14 @@ impl Operations {
     pub fn of(&self, stage: Stage) -> impl Iterator<Item = &Operation> {
         let is_of = move |operation: &&Operation| operation.stage() == stage;
         self.operations.iter().filter(is_of)
+    }
+
+    /// The nodes of all disks that the disks stage works on, whole or in part.
+    pub fn disks(&self) -> BTreeSet<String> {
+        let devices = self.operations.iter().flat_map(Operation::devices);
+        devices
+            .filter_map(|device| device.disk().map(str::to_owned))
+            .collect()
     }
 
     /// The parts of the toolbox that carrying them out needs.
@@ -192,6 +201,14 @@ pub enum Operation {
     Symlink(Symlink),
     /// Make a hard link. See [`HardLink`].
     HardLink(HardLink),
+    /// Write a unit or a drop-in with mode 0644 and owner 0:0. A file or link at `path` gives way to
+    /// it; a directory there is a failure.
+    UnitFile {
+        /// `/etc/systemd/system/NAME`, or `…/NAME.d/NAME` for a drop-in.
+        path: String,
+        /// The whole text.
+        contents: String,
+    },
     /// Mask a unit: remove whatever stands at `path` (a directory with all it holds; a link itself,
     /// not its target) and put a symbolic link to `/dev/null` there, owner 0:0.
     Mask {
@@ -221,8 +238,8 @@ pub enum Operation {
     },
     /// For each opened volume of these names, in order: append its line to `/etc/crypttab` (made with
     /// mode 0600), `NAME UUID=… KEY OPTIONS`. KEY is `/etc/luks/NAME` (0600, its directory 0700), a
-    /// copy of the volume's key, or `none` where clevis opens it; OPTIONS is `luks`, with `discard`
-    /// and `_netdev` as the volume says.
+    /// copy of the volume's key, or `none` where only clevis opens it; OPTIONS is `luks`, with `_netdev`
+    /// where clevis needs the network.
     PersistVolumes {
         /// The volumes, as they were opened.
         volumes: Vec<Volume>,
@@ -251,6 +268,18 @@ impl Operation {
             | Self::MakeFilesystem(_) => Stage::Disks,
             Self::Mount(_) => Stage::Mount,
             _ => Stage::Files,
+        }
+    }
+
+    /// The devices that it works on.
+    fn devices(&self) -> Vec<Device> {
+        match self {
+            Self::WriteTable(table) => vec![Device::Disk(table.disk.clone())],
+            Self::CreateArray(array) => array.devices.clone(),
+            Self::OpenVolume(volume) => vec![volume.device.clone()],
+            Self::MakeFilesystem(filesystem) => vec![filesystem.device.clone()],
+            Self::Mount(mount) => vec![mount.device.clone()],
+            _ => Vec::new(),
         }
     }
 
@@ -302,7 +331,7 @@ impl Operation {
             Self::File(file) => &file.path,
             Self::Symlink(link) => &link.path,
             Self::HardLink(link) => &link.path,
-            Self::Mask { path } | Self::Unmask { path } => path,
+            Self::UnitFile { path, .. } | Self::Mask { path } | Self::Unmask { path } => path,
             Self::PresetLine { line, .. } => line,
         }
     }

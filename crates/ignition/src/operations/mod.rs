@@ -1,10 +1,13 @@
-//! A valid config → the ordered operations of its files stage.
+//! A valid config → the ordered operations of its stages.
 //!
 //! What cannot be done is refused here, when the plan is made, and never halfway through a disk.
 
+pub mod disks;
+pub(crate) mod fetching;
 mod files;
 mod passwd;
-mod resource;
+mod relabel;
+pub(crate) mod resource;
 mod systemd;
 
 use crate::config::Config;
@@ -28,13 +31,15 @@ pub struct Circumstances<'a> {
 ///
 /// # Errors
 ///
-/// Everything in the config that this program does not do, or that is unsafe to do.
+/// Everything in the config that this program does not do, that is unsafe to do, or that cannot be
+/// done on this machine.
 pub fn operations(
     config: &Config,
     circumstances: &Circumstances<'_>,
 ) -> Result<Operations, Vec<Problem>> {
     let mut plan = Plan::default();
-    refuse_other_stages(config, &mut plan);
+    let fetching = fetching::convert(config, circumstances, &mut plan);
+    let volumes = disks::add(&config.storage, circumstances, &mut plan);
     let arguments = &config.kernel_arguments;
     if !arguments.should_exist.is_empty() || !arguments.should_not_exist.is_empty() {
         plan.operations.push(Operation::KernelArguments {
@@ -45,14 +50,44 @@ pub fn operations(
     passwd::add(&config.passwd, circumstances, &mut plan);
     files::add(&config.storage, &mut plan);
     systemd::add(&config.systemd, &mut plan);
+    if !volumes.is_empty() {
+        plan.operations.push(Operation::PersistVolumes { volumes });
+    }
+    plan.operations.push(Operation::WriteResult {
+        user_config_provided: asks_for_something(config),
+    });
+    plan.operations
+        .extend(relabel::relabel(&plan.operations));
     if plan.problems.is_empty() {
         Ok(Operations {
+            fetching,
             operations: plan.operations,
-            ..Operations::default()
         })
     } else {
         Err(plan.problems)
     }
+}
+
+/// Everything that [`operations()`] would refuse on any machine.
+pub fn judge(config: &Config) -> Vec<Problem> {
+    operations(config, &Circumstances::default())
+        .err()
+        .unwrap_or_default()
+}
+
+/// Whether carrying the config out depends on the machine's block devices.
+pub fn needs_hardware(config: &Config) -> bool {
+    let storage = &config.storage;
+    !(storage.disks.is_empty()
+        && storage.raid.is_empty()
+        && storage.luks.is_empty()
+        && storage.filesystems.is_empty())
+}
+
+fn asks_for_something(config: &Config) -> bool {
+    let mut of_nothing = Config::empty();
+    of_nothing.ignition.version.clone_from(&config.ignition.version);
+    *config != of_nothing
 }
 
 /// The operations and refusals so far.
@@ -65,52 +100,6 @@ struct Plan {
 impl Plan {
     fn refuse(&mut self, path: impl Into<String>, message: impl Into<String>) {
         self.problems.push(Problem::error(path, message));
-    }
-}
-
-fn refuse_other_stages(config: &Config, plan: &mut Plan) {
-    let storage = &config.storage;
-    for (key, is_empty) in [
-        ("disks", storage.disks.is_empty()),
-        ("raid", storage.raid.is_empty()),
-        ("luks", storage.luks.is_empty()),
-        ("filesystems", storage.filesystems.is_empty()),
-    ] {
-        if !is_empty {
-            let message =
-                format!("{key} are not set up by the agent: that comes with the disks stage");
-            plan.refuse(format!("$.storage.{key}"), message);
-        }
-    }
-    let references = &config.ignition.config;
-    if !references.merge.is_empty() {
-        let message =
-            "other configs are not fetched: list them as config parts in cluster.yaml instead";
-        plan.refuse("$.ignition.config.merge", message);
-    }
-    if references
-        .replace
-        .source
-        .as_deref()
-        .is_some_and(|source| !source.is_empty())
-    {
-        plan.refuse(
-            "$.ignition.config.replace",
-            "a replacement of this config is not fetched",
-        );
-    }
-    if config.ignition.proxy != Default::default() {
-        plan.refuse("$.ignition.proxy", "the agent fetches without a proxy");
-    }
-    if !config
-        .ignition
-        .security
-        .tls
-        .certificate_authorities
-        .is_empty()
-    {
-        let path = "$.ignition.security.tls.certificateAuthorities";
-        plan.refuse(path, "the agent knows no certificate authorities");
     }
 }
 

@@ -4,11 +4,8 @@ use std::collections::BTreeMap;
 
 use super::Plan;
 use crate::config::{Systemd, Unit};
-use crate::operation::{Compression, File, Operation, Resource, Source};
+use crate::operation::Operation;
 use crate::validate::systemd::{UNIT_DIRECTORY, split_instance};
-
-/// A new unit's or drop-in's permissions.
-const MODE: u32 = 0o644;
 
 pub(super) fn add(systemd: &Systemd, plan: &mut Plan) {
     for unit in &systemd.units {
@@ -22,7 +19,10 @@ fn add_unit(unit: &Unit, plan: &mut Plan) {
     for dropin in &unit.dropins {
         // Unlike a unit, a drop-in is written when its contents are empty, if they are given.
         if let Some(contents) = &dropin.contents {
-            write(format!("{path}.d/{}", dropin.name), contents, plan);
+            plan.operations.push(Operation::UnitFile {
+                path: format!("{path}.d/{}", dropin.name),
+                contents: contents.clone(),
+            });
         }
     }
     if let Some(contents) = unit
@@ -30,7 +30,10 @@ fn add_unit(unit: &Unit, plan: &mut Plan) {
         .as_deref()
         .filter(|contents| !contents.is_empty())
     {
-        write(path.clone(), contents, plan);
+        plan.operations.push(Operation::UnitFile {
+            path: path.clone(),
+            contents: contents.to_owned(),
+        });
     }
     match unit.mask {
         Some(true) => plan.operations.push(Operation::Mask { path }),
@@ -39,63 +42,40 @@ fn add_unit(unit: &Unit, plan: &mut Plan) {
     }
 }
 
-/// Unlike a file of the config, a unit takes the place of whatever is there.
-fn write(path: String, contents: &str, plan: &mut Plan) {
-    plan.operations.push(Operation::File(File {
-        path,
-        contents: Some(Resource {
-            source: Source::Inline(contents.as_bytes().to_vec()),
-            compression: Compression::None,
-            verification: None,
-        }),
-        append: Vec::new(),
-        mode: Some(MODE),
-        user: None,
-        group: None,
-        overwrite: true,
-    }));
-}
-
-/// One line for a unit, one for all instances of a template; sorted.
+/// One line for a unit, one for all instances of a template, sorted as the real program sorts.
 fn add_presets(systemd: &Systemd, plan: &mut Plan) {
-    let mut lines: BTreeMap<(String, bool), Vec<&str>> = BTreeMap::new();
+    let mut lines: BTreeMap<String, Operation> = BTreeMap::new();
     for unit in &systemd.units {
-        let Some(enabled) = unit.enabled else {
-            continue;
-        };
-        let (name, instance) = match split_instance(&unit.name) {
-            Some((template, instance)) => (template, Some(instance)),
-            None => (unit.name.clone(), None),
-        };
-        lines
-            .entry((name, enabled))
-            .or_default()
-            .extend(instance.filter(|name| !name.is_empty()));
+        let key = |name: &str, word: &str| format!("{name}-{word}");
+        match (unit.enabled, split_instance(&unit.name)) {
+            (Some(true), Some((template, instance))) => {
+                let line = lines
+                    .entry(key(&template, "enabled"))
+                    .or_insert_with(|| preset(format!("enable {template}"), &[]));
+                if let Operation::PresetLine { line, .. } = line {
+                    line.push(' ');
+                    line.push_str(instance);
+                }
+            }
+            (Some(true), None) => {
+                let line = preset(format!("enable {}", unit.name), &[]);
+                lines.insert(key(&unit.name, "enabled"), line);
+            }
+            (Some(false), None) => {
+                let line = preset(format!("disable {}", unit.name), &[&unit.name]);
+                lines.insert(key(&unit.name, "disabled"), line);
+            }
+            // The real program asks systemctl about the instances of a template in one word, hears
+            // that there is no such unit, and leaves them as they are.
+            (Some(false), Some(_)) | (None, _) => {}
+        }
     }
-    for ((name, enabled), instances) in lines {
-        plan.operations.push(preset(&name, enabled, &instances));
-    }
+    plan.operations.extend(lines.into_values());
 }
 
-fn preset(name: &str, enabled: bool, instances: &[&str]) -> Operation {
-    let verb = if enabled { "enable" } else { "disable" };
-    let mut line = format!("{verb} {name}");
-    for instance in instances {
-        line.push(' ');
-        line.push_str(instance);
-    }
-    let only_if_enabled = if enabled {
-        Vec::new()
-    } else if instances.is_empty() {
-        vec![name.to_owned()]
-    } else {
-        instances
-            .iter()
-            .map(|instance| name.replacen('@', &format!("@{instance}"), 1))
-            .collect()
-    };
+fn preset(line: String, only_if_enabled: &[&str]) -> Operation {
     Operation::PresetLine {
         line,
-        only_if_enabled,
+        only_if_enabled: only_if_enabled.iter().map(|unit| (*unit).to_owned()).collect(),
     }
 }
