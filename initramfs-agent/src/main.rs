@@ -16,7 +16,8 @@
 //! | [`inventory`] | the hardware, as plain data |
 //! | [`table`], [`signatures`] | what stands on a disk |
 //! | [`session`] | hello, orders, and the next hello |
-//! | [`apply`] | the steps of a plan |
+//! | [`apply`] | the steps of a plan; `hardway-agent apply` |
+//! | [`toolbox`] | programs that are fetched where a plan needs them |
 //! | [`confirm`] | the installed system's word |
 
 mod apply;
@@ -34,6 +35,7 @@ mod reports;
 mod session;
 mod signatures;
 mod table;
+mod toolbox;
 
 use std::process::ExitCode;
 
@@ -43,12 +45,13 @@ fn main() -> ExitCode {
     }
     match std::env::args().nth(1).as_deref() {
         Some("confirm") => confirm::run(),
+        Some("apply") => apply::command::run(std::env::args().skip(2)),
         Some("--version") => {
             println!("hardway-agent {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
         _ => {
-            eprintln!("hardway-agent installs a machine as PID 1, or: hardway-agent confirm");
+            eprintln!("hardway-agent installs a machine as PID 1, or: hardway-agent confirm|apply");
             ExitCode::from(2)
         }
     }

@@ -52,7 +52,6 @@ impl Reports {
     }
 
     /// Reports that nobody hears.
-    #[cfg(test)]
     pub fn unheard() -> Self {
         Self {
             console: Arc::default(),

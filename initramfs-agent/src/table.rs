@@ -76,11 +76,11 @@ impl Table {
 }
 
 /// The type byte of the MBR entry that guards a GPT.
-const PROTECTIVE: u8 = 0xee;
+pub const PROTECTIVE: u8 = 0xee;
 
 /// The used entries of an MBR; `None` where there is no MBR. The boot sector of a FAT filesystem
 /// ends alike: there the entries hold nonsense, as a status byte that is neither 0 nor 0x80.
-fn mbr(sector: &[u8; 512], sector_size: u32) -> Option<Vec<Partition>> {
+pub fn mbr(sector: &[u8; 512], sector_size: u32) -> Option<Vec<Partition>> {
     if sector[510..] != [0x55, 0xaa] {
         return None;
     }

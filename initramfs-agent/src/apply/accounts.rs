@@ -4,7 +4,8 @@ use anyhow::{Context, Result, bail};
 use hardway_ignition::operation::{Group, User};
 
 use super::account_files::Table;
-use super::root::{Attributes, Kind, TargetRoot};
+use super::as_user::as_user;
+use super::root::{Kind, TargetRoot};
 
 mod defaults;
 mod homes;
@@ -110,40 +111,25 @@ pub fn delete_user(root: &TargetRoot, name: &str) -> Result<()> {
     root.remove(&format!("/var/mail/{name}"))
 }
 
-/// Writes a user's keys to `~/.ssh/authorized_keys.d/ignition`.
-pub fn authorize_keys(root: &TargetRoot, user: &str, keys: &[String]) -> Result<()> {
+/// Writes a user's keys to `~/.ssh/authorized_keys.d/ignition`, or `~/.ssh/authorized_keys`, with the
+/// user's own rights: where the user could not, it fails.
+pub fn authorize_keys(
+    root: &TargetRoot,
+    user: &str,
+    keys: &[String],
+    whole_file: bool,
+) -> Result<()> {
     let row = Table::passwd(root)?
         .get(user)
         .with_context(|| format!("there is no user {user}"))?;
     let (uid, gid) = (number(&row[UID], user)?, number(&row[PRIMARY], user)?);
-    let home = row[HOME].trim_end_matches('/');
-    let folders = [
-        home.to_owned(),
-        format!("{home}/.ssh"),
-        format!("{home}/.ssh/authorized_keys.d"),
-    ];
-    for folder in &folders {
-        if !folder.is_empty() && root.kind(folder)?.is_none() {
-            root.make_directory(
-                folder,
-                &Attributes {
-                    mode: 0o700,
-                    uid,
-                    gid,
-                },
-            )?;
-        }
-    }
+    let file = match whole_file {
+        true => "authorized_keys",
+        false => "authorized_keys.d/ignition",
+    };
+    let path = format!("{}/.ssh/{file}", row[HOME].trim_end_matches('/'));
     let text: String = keys.iter().flat_map(|key| [key.as_str(), "\n"]).collect();
-    root.replace(
-        &format!("{}/ignition", folders[2]),
-        text.as_bytes(),
-        &Attributes {
-            mode: 0o600,
-            uid,
-            gid,
-        },
-    )
+    as_user(uid, gid, || root.write_in_place(&path, text.as_bytes()))
 }
 
 fn create_user(root: &TargetRoot, wanted: &User) -> Result<()> {
@@ -189,7 +175,7 @@ fn primary_group(root: &TargetRoot, wanted: &User, uid: u32, defaults: &Defaults
     if let Some(name) = &wanted.primary_group {
         return group_number(root, name);
     }
-    if wanted.no_user_group {
+    if wanted.no_user_group || !defaults.user_groups {
         return Ok(defaults.group);
     }
     let group = Table::group(root)?;

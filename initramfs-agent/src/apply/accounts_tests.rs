@@ -112,15 +112,22 @@ fn a_new_user_with_its_group_home_and_keys() {
     assert_eq!(mode("/etc/shadow"), 0o640, "kept");
 
     let keys = ["ssh-ed25519 A".to_owned(), "ssh-ed25519 B".to_owned()];
-    authorize_keys(&system.root, "core", &keys).unwrap();
-    authorize_keys(&system.root, "core", &keys).unwrap();
+    authorize_keys(&system.root, "core", &keys, false).unwrap();
+    authorize_keys(&system.root, "core", &keys, false).unwrap();
     let path = "/home/core/.ssh/authorized_keys.d/ignition";
     assert_eq!(
         system.root.read(path).unwrap().unwrap(),
         b"ssh-ed25519 A\nssh-ed25519 B\n"
     );
     assert_eq!((mode(path), mode("/home/core/.ssh")), (0o600, 0o700));
-    assert!(authorize_keys(&system.root, "nobody", &keys).is_err());
+    authorize_keys(&system.root, "core", &keys[..1], true).unwrap();
+    let whole = "/home/core/.ssh/authorized_keys";
+    assert_eq!(
+        system.root.read(whole).unwrap().unwrap(),
+        b"ssh-ed25519 A\n"
+    );
+    assert_eq!(mode(whole), 0o600);
+    assert!(authorize_keys(&system.root, "nobody", &keys, false).is_err());
 }
 
 #[test]

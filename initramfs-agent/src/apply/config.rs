@@ -1,24 +1,40 @@
 //! The configuration: fetched once a token, checked, and carried out operation by operation, or left
 //! where the image's own Ignition looks.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
-use hardway_ignition::operation::{Operation, Operations};
+use hardway_ignition::operation::{Operation, Operations, Stage};
 use hardway_model::desired::ConfigApplier;
 use hardway_model::identity::Sha256;
 use hardway_model::messages::ConfigRequest;
 use sha2::Digest;
 
-use super::files::Sources;
+use super::content::Sources;
 use super::filesystem::Mounted;
-use super::root::{Attributes, TargetRoot};
-use super::{Execution, accounts, enablement, files, kernel_arguments, units};
+use super::modules::Modules;
+use super::mount::Mounts;
+use super::own_ignition::Place;
+use super::root::TargetRoot;
+use super::{
+    Execution, accounts, enablement, files, kernel_arguments, order, persist, relabel, result,
+    units,
+};
 use crate::patience::patiently;
+use crate::reports::Reports;
 
 /// The bytes that the appliance served, as they came, and their hash.
 #[derive(Clone)]
 pub struct FetchedConfig {
     json: Vec<u8>,
     sha256: Sha256,
+}
+
+impl FetchedConfig {
+    /// What it says, for a system to which the agent applies it.
+    pub fn operations(&self) -> Result<Operations> {
+        serde_json::from_slice(&self.json).context("parsing the configuration's operations")
+    }
 }
 
 /// Fetches the configuration, or takes the one that an earlier try fetched.
@@ -53,34 +69,70 @@ pub fn apply(
     applier: ConfigApplier,
     arguments: &[String],
     system: &Mounted,
-    execution: &Execution<'_>,
+    execution: &mut Execution<'_>,
 ) -> Result<String> {
     let root = system.root()?;
     if !arguments.is_empty() {
         kernel_arguments::edit(&root, arguments, &[]).context("setting kernel arguments")?;
     }
-    match applier {
-        ConfigApplier::Agent => {
-            let sources = Sources {
-                appliance: execution.appliance,
-                reports: execution.reports,
-            };
-            carry_out(&config.json, &root, &sources)
+    match Place::of(applier) {
+        None => {
+            let work = config.operations()?;
+            let mut modules = Modules::Store(&mut *execution.drivers);
+            carry_out(&work, system.path(), execution.reports, &mut modules)
         }
-        ConfigApplier::FedoraCoreos => leave(&root, "/ignition/config.ign", &config.json),
-        ConfigApplier::Flatcar => leave(&root, "/config.ign", &config.json),
+        Some(place) => place.leave(&root, &config.json),
     }
 }
 
-fn carry_out(json: &[u8], root: &TargetRoot, sources: &Sources<'_>) -> Result<String> {
-    let work: Operations =
-        serde_json::from_slice(json).context("parsing the configuration's operations")?;
-    let operations = work.operations;
-    for operation in &operations {
-        execute(operation, root, sources)
-            .with_context(|| format!("applying {} {}", name(operation), operation.subject()))?;
-    }
-    Ok(format!("{} operations applied", operations.len()))
+/// The mount stage, the files stage, and the end of what was mounted for them.
+pub fn carry_out(
+    work: &Operations,
+    top: &Path,
+    reports: &Reports,
+    modules: &mut Modules<'_>,
+) -> Result<String> {
+    let sources = Sources {
+        fetching: &work.fetching,
+        reports,
+    };
+    let root = TargetRoot::open(top)?;
+    let mut mounts = Mounts::default();
+    mounts.add_all(work, top, &root, modules)?;
+    files_stage(&work.operations, &root, &sources)?;
+    drop(root);
+    mounts.unmount()?;
+    Ok(format!("{} operations applied", work.operations.len()))
+}
+
+/// Carries the operations of the files stage out. Directories, files and links are arranged once the
+/// users are there, and before the first of them is made.
+pub fn files_stage(
+    operations: &[Operation],
+    root: &TargetRoot,
+    sources: &Sources<'_>,
+) -> Result<()> {
+    let operations: Vec<Operation> = operations
+        .iter()
+        .filter(|operation| operation.stage() == Stage::Files)
+        .cloned()
+        .collect();
+    let run = |operations: &[Operation]| {
+        operations.iter().try_for_each(|operation| {
+            execute(operation, root, sources)
+                .with_context(|| format!("applying {} {}", name(operation), operation.subject()))
+        })
+    };
+    let first = operations.iter().position(order::is_entry);
+    let (before, rest) = operations.split_at(first.unwrap_or(operations.len()));
+    let count = rest
+        .iter()
+        .take_while(|operation| order::is_entry(operation))
+        .count();
+    let (entries, after) = rest.split_at(count);
+    run(before)?;
+    run(&order::arrange(root, entries)?)?;
+    run(after)
 }
 
 fn execute(operation: &Operation, root: &TargetRoot, sources: &Sources<'_>) -> Result<()> {
@@ -93,11 +145,16 @@ fn execute(operation: &Operation, root: &TargetRoot, sources: &Sources<'_>) -> R
         Operation::DeleteGroup { name } => accounts::delete_group(root, name),
         Operation::EnsureUser(user) => accounts::ensure_user(root, user),
         Operation::DeleteUser { name } => accounts::delete_user(root, name),
-        Operation::AuthorizeKeys { user, keys, .. } => accounts::authorize_keys(root, user, keys),
+        Operation::AuthorizeKeys {
+            user,
+            keys,
+            whole_file,
+        } => accounts::authorize_keys(root, user, keys, *whole_file),
         Operation::Directory(directory) => files::directory(root, directory),
         Operation::File(file) => files::file(root, file, sources),
         Operation::Symlink(link) => files::symlink(root, link),
         Operation::HardLink(link) => files::hard_link(root, link),
+        Operation::UnitFile { path, contents } => units::write(root, path, contents),
         Operation::Mask { path } => units::mask(root, path),
         Operation::Unmask { path } => units::unmask(root, path),
         Operation::PresetLine {
@@ -107,7 +164,16 @@ fn execute(operation: &Operation, root: &TargetRoot, sources: &Sources<'_>) -> R
             units::preset(root, line, only_if_enabled)?;
             enablement::apply(root, line)
         }
-        other => bail!("this agent does not carry out `{}`", other.subject()),
+        Operation::PersistVolumes { volumes } => persist::volumes(root, volumes),
+        Operation::WriteResult {
+            user_config_provided,
+        } => result::write(root, *user_config_provided),
+        Operation::Relabel { paths } => relabel::run(root, paths),
+        Operation::WriteTable(_)
+        | Operation::CreateArray(_)
+        | Operation::OpenVolume(_)
+        | Operation::MakeFilesystem(_)
+        | Operation::Mount(_) => bail!("this is not of the files stage"),
     }
 }
 
@@ -121,26 +187,10 @@ fn name(operation: &Operation) -> &'static str {
         Operation::File(_) => "file",
         Operation::Symlink(_) => "link",
         Operation::HardLink(_) => "hard link",
+        Operation::UnitFile { .. } => "unit",
         Operation::Mask { .. } => "mask",
         Operation::Unmask { .. } => "unmask",
         Operation::PresetLine { .. } => "preset",
         _ => "the",
     }
-}
-
-fn leave(root: &TargetRoot, path: &str, json: &[u8]) -> Result<String> {
-    if root.kind(path)?.is_some() {
-        bail!("{path} is there already");
-    }
-    if let Some((folder, _)) = path
-        .rsplit_once('/')
-        .filter(|(folder, _)| !folder.is_empty())
-        && root.kind(folder)?.is_none()
-    {
-        root.make_directory(folder, &Attributes::root(0o700))?;
-    }
-    root.replace(path, json, &Attributes::root(0o600))?;
-    Ok(format!(
-        "the configuration stands at {path} for the image's own Ignition"
-    ))
 }

@@ -197,6 +197,41 @@ impl<D: Device> TargetDisk<D> {
     }
 }
 
+/// The disk as it is to become, for whoever takes a device.
+impl<D: Device> Device for TargetDisk<D> {
+    fn size(&self) -> u64 {
+        self.size()
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.sector_size()
+    }
+
+    fn read(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read(bytes, offset)
+    }
+
+    fn write(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write(bytes, offset).map_err(io::Error::other)
+    }
+
+    fn zero(&mut self, offset: u64, length: u64) -> io::Result<()> {
+        let zeros = vec![0; length.min(WITHHELD) as usize];
+        let mut done = 0;
+        while done < length {
+            let now = (length - done).min(WITHHELD);
+            self.write(&zeros[..now as usize], offset + done)
+                .map_err(io::Error::other)?;
+            done += now;
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.device.sync()
+    }
+}
+
 enum Place {
     Head,
     Device,

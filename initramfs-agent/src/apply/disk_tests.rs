@@ -76,6 +76,8 @@ pub fn receipt(stage: Stage) -> Receipt {
         disk: "QEMU_1".into(),
         time: 1,
         agent: "0.1.0".into(),
+        data_disks: Vec::new(),
+        blank_data_disks: Vec::new(),
     }
 }
 
@@ -104,7 +106,7 @@ fn install(sector_size: u32, grow: bool) -> TargetDisk<Recorder> {
     }
     table::settle(&mut disk).unwrap();
     if grow {
-        assert!(table::grow(&mut disk).unwrap().is_some());
+        assert!(table::grow(&mut disk, None).unwrap().is_some());
     }
     disk.sync().unwrap();
     disk.commit(&receipt(Stage::Complete)).unwrap();
@@ -146,6 +148,32 @@ fn the_finished_disk_is_the_image_with_a_grown_table_and_a_receipt() {
         damaged[sector_size as usize..][..92].fill(0);
         let copy = gptman::GPT::find_from(&mut Cursor::new(damaged)).unwrap();
         assert!(copy.is_backup(), "the copy stands at the end of the disk");
+    }
+}
+
+#[test]
+fn a_partition_grows_up_to_what_follows_it() {
+    for sector_size in [512, 4096] {
+        let device = Recorder::new(vec![0; SIZE], sector_size);
+        let mut disk = TargetDisk::claim(device, &receipt(Stage::Writing)).unwrap();
+        let image = gpt_disk(
+            8 * MIB,
+            u64::from(sector_size),
+            &[("root", 1, 2), ("data", 5, 6)],
+        );
+        disk.write(&image, 0).unwrap();
+        table::settle(&mut disk).unwrap();
+        assert_eq!(table::grow(&mut disk, Some(1)).unwrap(), Some(2 << 20));
+        let places: Vec<_> = table::read(&mut disk)
+            .unwrap()
+            .partitions
+            .iter()
+            .map(|p| (p.start >> 20, p.length >> 20))
+            .collect();
+        assert_eq!(places, [(1, 4), (5, 2)]);
+        assert_eq!(table::grow(&mut disk, Some(2)).unwrap(), Some(8 << 20));
+        let error = table::grow(&mut disk, Some(3)).unwrap_err();
+        assert_eq!(error.to_string(), "there is no partition 3 to grow");
     }
 }
 

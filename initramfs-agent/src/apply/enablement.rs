@@ -17,6 +17,9 @@ const UNIT_FOLDERS: [&str; 4] = [
     "/lib/systemd/system",
 ];
 
+/// What makes links.
+const LINKING: [&str; 4] = ["WantedBy", "RequiredBy", "UpheldBy", "Alias"];
+
 /// Makes the links for a line such as `enable etcd.service` or `enable echo@.service a b`. A line of
 /// another kind, and a unit that is not there, change nothing: the preset line stands in any case.
 pub fn apply(root: &TargetRoot, line: &str) -> Result<()> {
@@ -36,9 +39,22 @@ pub fn apply(root: &TargetRoot, line: &str) -> Result<()> {
     }
 }
 
+/// The text of a unit that is there and not masked.
+pub fn text(root: &TargetRoot, unit: &str) -> Result<Option<String>> {
+    Ok(find(root, unit)?.map(|(_, text)| text))
+}
+
+/// Whether a unit's text says by what it is enabled.
+pub fn is_installable(text: &str) -> bool {
+    install_section(text).any(|(key, _)| LINKING.contains(&key))
+}
+
 fn find(root: &TargetRoot, unit: &str) -> Result<Option<(String, String)>> {
     for folder in UNIT_FOLDERS {
         let path = format!("{folder}/{unit}");
+        if root.read_link(&path)?.as_deref() == Some("/dev/null") {
+            return Ok(None);
+        }
         if let Some(bytes) = root.read(&path)? {
             return Ok(Some((path, String::from_utf8_lossy(&bytes).into_owned())));
         }

@@ -1,26 +1,13 @@
 //! Directories, files, symbolic and hard links, as `hardway_ignition` describes them.
 
-use std::io::Read;
+use std::io::{self, Seek};
 
 use anyhow::{Context, Result, bail};
-use hardway_ignition::operation::{
-    Compression, Directory, File, HardLink, Owner, Resource, Source, Symlink, Verification,
-};
-use sha2::{Digest, Sha256, Sha512};
+use hardway_ignition::operation::{Directory, File, HardLink, Owner, Symlink};
 
 use super::accounts;
+use super::content::{self, Sources};
 use super::root::{Attributes, Kind, TargetRoot};
-use crate::http::{Appliance, HttpError};
-use crate::patience::patiently;
-use crate::reports::Reports;
-
-/// Where content that is not in the operations comes from.
-pub struct Sources<'a> {
-    /// For its client; the URLs are absolute.
-    pub appliance: &'a Appliance,
-    /// For waiting aloud.
-    pub reports: &'a Reports,
-}
 
 pub fn directory(root: &TargetRoot, wanted: &Directory) -> Result<()> {
     let path = &wanted.path;
@@ -42,47 +29,42 @@ pub fn directory(root: &TargetRoot, wanted: &Directory) -> Result<()> {
 
 pub fn file(root: &TargetRoot, wanted: &File, sources: &Sources<'_>) -> Result<()> {
     let path = &wanted.path;
-    // Nothing is removed before what takes its place is there and checked.
-    let contents = wanted
-        .contents
-        .as_ref()
-        .map(|resource| fetch(resource, sources))
-        .transpose()?;
-    let appended = wanted
-        .append
-        .iter()
-        .map(|resource| fetch(resource, sources));
-    let appended = appended.collect::<Result<Vec<_>>>()?.concat();
-    let standing = root.kind(path)?;
-    let before = match (standing, root.stat(path)?) {
-        (Some(Kind::File), Some(_)) if contents.is_some() && !wanted.overwrite => {
+    let standing = match (root.kind(path)?, root.stat(path)?) {
+        _ if wanted.overwrite => None,
+        (None, _) | (_, None) => None,
+        (Some(Kind::File), _) if wanted.contents.is_some() => {
             bail!("a file stands there already, and `overwrite` is not set")
         }
-        (Some(Kind::File), Some(stat)) if contents.is_none() => Some(Attributes::of(&stat)),
-        (Some(Kind::File) | None, _) => None,
-        (Some(_), _) if wanted.overwrite => None,
-        (Some(_), _) => bail!("something other than a file stands there"),
+        (Some(Kind::File), Some(stat)) => Some(Attributes::of(&stat)),
+        _ => bail!("something other than a file stands there"),
     };
-    if wanted.overwrite {
-        root.remove(path)?;
+    let before = standing.unwrap_or(Attributes::root(0o644));
+    let attributes = resolve(root, before, wanted.mode, &wanted.user, &wanted.group)?;
+    if standing.is_some() {
+        append(root, wanted, sources)?;
+        return root.set_attributes(path, &attributes);
     }
-    let kept = before.filter(|_| !wanted.overwrite);
-    let attributes = resolve(
-        root,
-        kept.unwrap_or(Attributes::root(0o644)),
-        wanted.mode,
-        &wanted.user,
-        &wanted.group,
-    )?;
-    if kept.is_none() {
-        let mut whole = contents.unwrap_or_default();
-        whole.extend_from_slice(&appended);
-        return root.replace(path, &whole, &attributes);
+    root.replace_with(path, &attributes, |file| {
+        for resource in wanted.contents.iter().chain(&wanted.append) {
+            io::copy(&mut content::open(resource, sources)?, file)?;
+        }
+        // Nothing is removed before what takes its place is there and checked.
+        match wanted.overwrite {
+            true => root.remove(path),
+            false => Ok(()),
+        }
+    })
+}
+
+/// Each part is there and checked before the file gets it.
+fn append(root: &TargetRoot, wanted: &File, sources: &Sources<'_>) -> Result<()> {
+    for resource in &wanted.append {
+        let mut part = root.scratch(&wanted.path)?;
+        io::copy(&mut content::open(resource, sources)?, &mut part)?;
+        part.rewind()?;
+        root.append(&wanted.path, part)?;
     }
-    if !appended.is_empty() {
-        root.append(path, &appended)?;
-    }
-    root.set_attributes(path, &attributes)
+    Ok(())
 }
 
 pub fn symlink(root: &TargetRoot, wanted: &Symlink) -> Result<()> {
@@ -153,52 +135,6 @@ fn resolve(
         uid,
         gid,
     })
-}
-
-fn fetch(resource: &Resource, sources: &Sources<'_>) -> Result<Vec<u8>> {
-    let (packed, name) = match &resource.source {
-        Source::Inline(bytes) => (bytes.clone(), "the content"),
-        Source::Url { url, headers } => {
-            let fetched = patiently(sources.reports, || sources.appliance.get(url, headers));
-            (
-                fetched
-                    .map_err(foreign)
-                    .with_context(|| format!("fetching {url}"))?,
-                url.as_str(),
-            )
-        }
-    };
-    let bytes = match resource.compression {
-        Compression::None => packed,
-        Compression::Gzip => {
-            let mut bytes = Vec::new();
-            flate2::read::MultiGzDecoder::new(&packed[..])
-                .read_to_end(&mut bytes)
-                .with_context(|| format!("decompressing {name}"))?;
-            bytes
-        }
-    };
-    let (found, expected) = match &resource.verification {
-        None => return Ok(bytes),
-        Some(Verification::Sha256(expected)) => (hex(&Sha256::digest(&bytes)), expected),
-        Some(Verification::Sha512(expected)) => (hex(&Sha512::digest(&bytes)), expected),
-    };
-    if found != expected.to_lowercase() {
-        bail!("{name} has the hash {found}, and {expected} was expected");
-    }
-    Ok(bytes)
-}
-
-/// 403 of some web server says nothing about this boot's token.
-fn foreign(error: HttpError) -> anyhow::Error {
-    match error {
-        HttpError::Refused(cause) => anyhow::anyhow!("it answers 403: {cause}"),
-        other => other.into(),
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

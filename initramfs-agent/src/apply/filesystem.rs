@@ -10,6 +10,7 @@ use hardway_userspace::mounts::{self, Flags};
 use hardway_userspace::{grow, partitions};
 
 use super::Execution;
+use super::own_ignition::Place;
 use super::root::TargetRoot;
 use crate::signatures::{self, Signature};
 use crate::table::{Partition, Table};
@@ -60,25 +61,34 @@ impl Mounted {
         found.with_context(|| format!("no partition of {disk} holds a Linux system"))
     }
 
-    /// Mounts the filesystem with that label.
+    /// Mounts the filesystem where an image's own Ignition looks.
     pub fn labelled(
         disk: &str,
         table: &Table,
-        label: &str,
+        place: &Place,
         execution: &mut Execution<'_>,
     ) -> Result<Self> {
+        let mut seen = Vec::new();
         for partition in &table.partitions {
             let (device, found) = look(disk, partition)?;
-            if found
-                .iter()
-                .any(|signature| signature.label.as_deref() == Some(label))
+            let is_meant = found.iter().any(|signature| {
+                signature.kind == place.kind && signature.label.as_deref() == Some(place.label)
+            });
+            seen.extend(found.iter().map(ToString::to_string));
+            if is_meant
                 && let Some(mounted) =
                     Self::mount(device, found, partition, Flags::empty(), execution)?
             {
                 return Ok(mounted);
             }
         }
-        bail!("no filesystem on {disk} has the label {label}")
+        bail!(
+            "the image has no {} filesystem with the label {}, where its first boot would look for \
+             the configuration; there is {}",
+            place.kind,
+            place.label,
+            seen.join(", ")
+        )
     }
 
     /// Mounts the first partition, from the end of the disk, for which `fits` holds.
@@ -138,6 +148,11 @@ impl Mounted {
     /// The mounted tree, out of which no path leads.
     pub fn root(&self) -> Result<TargetRoot> {
         TargetRoot::open(&self.target)
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        &self.target
     }
 
     /// Lets the filesystem fill its partition.

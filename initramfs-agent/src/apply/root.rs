@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -13,6 +13,9 @@ use rustix::fs::{
     fchown, linkat, mkdirat, openat2, readlinkat, renameat, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
+
+#[path = "root/places.rs"]
+mod places;
 
 /// Owner and permission bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,36 +149,51 @@ impl TargetRoot {
 
     /// Puts a file there by a temporary name, so that at every moment the old or the new one stands.
     pub fn replace(&self, path: &str, bytes: &[u8], attributes: &Attributes) -> Result<()> {
+        self.replace_with(path, attributes, |file| Ok(file.write_all(bytes)?))
+    }
+
+    /// As [`TargetRoot::replace`], with what `write` writes. Where that fails, nothing has changed.
+    pub fn replace_with(
+        &self,
+        path: &str,
+        attributes: &Attributes,
+        write: impl FnOnce(&mut File) -> Result<()>,
+    ) -> Result<()> {
         let (folder, name) = self.ready(path)?;
-        let temporary = format!(".hardway-{name}")
-            .chars()
-            .take(200)
-            .collect::<String>();
-        let write = || -> Result<()> {
-            let flags =
-                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let _ = unlinkat(&folder, &temporary, AtFlags::empty());
-            let mut file = File::from(rustix::fs::openat(
-                &folder,
-                &temporary,
-                flags,
-                Mode::from_raw_mode(0o600),
-            )?);
-            file.write_all(bytes)?;
+        let temporary = temporary(name);
+        let put = || -> Result<()> {
+            let mut file = create(&folder, &temporary)?;
+            write(&mut file)?;
             set(&file, attributes)?;
             file.sync_all()?;
             Ok(renameat(&folder, &temporary, &folder, name)?)
         };
-        write().with_context(|| format!("writing {path}"))
+        put()
+            .inspect_err(|_| {
+                let _ = unlinkat(&folder, &temporary, AtFlags::empty());
+            })
+            .with_context(|| format!("writing {path}"))
+    }
+
+    /// An empty file without a name, on the filesystem of the path.
+    pub fn scratch(&self, path: &str) -> Result<File> {
+        let (folder, name) = self.ready(path)?;
+        let temporary = temporary(name);
+        create(&folder, &temporary)
+            .and_then(|file| {
+                unlinkat(&folder, &temporary, AtFlags::empty())?;
+                Ok(file)
+            })
+            .with_context(|| format!("making a temporary file beside {path}"))
     }
 
     /// Appends to the regular file at the path.
-    pub fn append(&self, path: &str, bytes: &[u8]) -> Result<()> {
-        let write = || -> Result<()> {
+    pub fn append(&self, path: &str, mut bytes: impl Read) -> Result<()> {
+        let mut write = || -> Result<()> {
             let (folder, name) = self.parent(path)?;
             let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let mut file = File::from(rustix::fs::openat(&folder, name, flags, Mode::empty())?);
-            file.write_all(bytes)?;
+            std::io::copy(&mut bytes, &mut file)?;
             Ok(file.sync_all()?)
         };
         write().with_context(|| format!("appending to {path}"))
@@ -247,25 +265,6 @@ impl TargetRoot {
             .with_context(|| format!("moving {from} to {to}"))
     }
 
-    /// The directory that a path is in, with the missing ones above it made (0755, 0:0).
-    fn ready<'p>(&self, path: &'p str) -> Result<(OwnedFd, &'p str)> {
-        let (above, name) =
-            split(path).with_context(|| format!("`{path}` names nothing in the root"))?;
-        let mut reached = String::new();
-        for part in above.split('/').filter(|part| !part.is_empty()) {
-            reached = format!("{reached}/{part}");
-            match self.resolve(&reached, OFlags::PATH | OFlags::DIRECTORY) {
-                Ok(_) => {}
-                Err(Errno::NOENT) => self.make_directory(&reached, &Attributes::root(0o755))?,
-                Err(error) => return Err(error).with_context(|| format!("opening {reached}")),
-            }
-        }
-        let folder = self
-            .resolve(above, OFlags::PATH | OFlags::DIRECTORY)
-            .with_context(|| format!("opening {above}"))?;
-        Ok((folder, name))
-    }
-
     fn parent<'p>(&self, path: &'p str) -> Result<(OwnedFd, &'p str), Errno> {
         let (above, name) = split(path).ok_or(Errno::INVAL)?;
         Ok((self.resolve(above, OFlags::PATH | OFlags::DIRECTORY)?, name))
@@ -282,6 +281,25 @@ impl TargetRoot {
             how,
         )
     }
+}
+
+impl AsFd for TargetRoot {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+}
+
+/// No longer than a name may be.
+fn temporary(name: &str) -> String {
+    format!(".hardway-{name}").chars().take(60).collect()
+}
+
+/// A new file for its owner alone, in the place of one that a power cut left.
+fn create(folder: &OwnedFd, name: &str) -> Result<File> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let _ = unlinkat(folder, name, AtFlags::empty());
+    let file = rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o600))?;
+    Ok(File::from(file))
 }
 
 /// Directory and name. A path whose last component is no name has none.

@@ -56,7 +56,7 @@ fn no_path_leads_out() {
             Some(b"secret".to_vec()),
             "{path}"
         );
-        let _ = root.append(path, b"x");
+        let _ = root.append(path, &b"x"[..]);
         let _ = root.remove(path);
     }
     let left: Vec<_> = std::fs::read_dir(&outside)
@@ -116,4 +116,40 @@ fn a_path_without_a_name_is_refused() {
     for path in ["", "/", "/a/", "/a/..", "relative"] {
         assert!(root.replace(path, b"", &own(0o644)).is_err(), "{path}");
     }
+}
+
+#[test]
+fn a_place_has_no_links_left_in_it() {
+    let (folder, root) = root();
+    let inside = folder.path().join("root");
+    std::fs::create_dir_all(inside.join("usr/lib")).unwrap();
+    std::fs::write(inside.join("file"), "").unwrap();
+    for (text, link) in [
+        ("/usr/lib", "lib"),
+        ("../../..", "usr/up"),
+        ("lib/deep", "chained"),
+        ("/not/yet", "dangling"),
+        ("round", "round"),
+        ("/", "usr/lib/top"),
+    ] {
+        symlink(text, inside.join(link)).unwrap();
+    }
+    for (path, expected) in [
+        ("/a", Some("/a")),
+        ("/lib/a", Some("/usr/lib/a")),
+        ("/lib", Some("/lib")),
+        ("/usr/up/lib/x", Some("/usr/lib/x")),
+        ("/chained/x", Some("/usr/lib/deep/x")),
+        ("/dangling/a/b", Some("/not/yet/a/b")),
+        ("/lib/top/etc/x", Some("/etc/x")),
+        ("/lib/../x", Some("/usr/x")),
+        ("/file/x", Some("/file/x")),
+        ("/file/x/y", None),
+        ("/round/x", None),
+        ("/", None),
+    ] {
+        assert_eq!(root.place(path).ok().as_deref(), expected, "{path}");
+    }
+    root.replace("/dangling/a/b", b"made", &own(0o644)).unwrap();
+    assert_eq!(root.read("/not/yet/a/b").unwrap().unwrap(), b"made");
 }

@@ -22,9 +22,10 @@ pub fn settle<D: Device>(disk: &mut TargetDisk<D>) -> Result<Table> {
     Ok(table)
 }
 
-/// Moves the backup GPT to the end of the disk and lets the last partition fill it. Gives back how
-/// many bytes were won; `None` for an MBR, which stays as it is.
-pub fn grow<D: Device>(disk: &mut TargetDisk<D>) -> Result<Option<u64>> {
+/// Moves the backup GPT to the end of the disk and lets a partition fill the room behind it: that of
+/// this number, or the last one. Gives back how many bytes were won; `None` for an MBR, which stays as
+/// it is.
+pub fn grow<D: Device>(disk: &mut TargetDisk<D>, partition: Option<u32>) -> Result<Option<u64>> {
     if read(disk)?.kind == Kind::Mbr {
         return Ok(None);
     }
@@ -36,24 +37,42 @@ pub fn grow<D: Device>(disk: &mut TargetDisk<D>) -> Result<Option<u64>> {
         .update_from(&mut view, sector_size)
         .context("moving the backup GPT to the end of the disk")?;
     let last_usable = table.header.last_usable_lba;
-    let last = table
-        .iter()
-        .filter(|(_, entry)| entry.is_used())
-        .max_by_key(|(_, entry)| entry.starting_lba)
-        .map(|(number, _)| number)
-        .context("the image has no partition")?;
+    let number = match partition {
+        Some(number) => number,
+        None => last(&table).context("the image has no partition")?,
+    };
     // Whole MiB: no filesystem's blocks are larger than that.
     let mebibyte = (1 << 20) / sector_size;
-    let end = (last_usable + 1) / mebibyte * mebibyte - 1;
-    let before = table[last].ending_lba;
-    table[last].ending_lba = before.max(end);
-    let won = (table[last].ending_lba - before) * sector_size;
+    let limit = room_behind(&table, number)?;
+    let end = (limit + 1) / mebibyte * mebibyte - 1;
+    let before = table[number].ending_lba;
+    table[number].ending_lba = before.max(end);
+    let won = (table[number].ending_lba - before) * sector_size;
     table
         .write_into(&mut view)
         .context("writing the grown GPT to memory")?;
     widen_protective_mbr(disk)?;
     disk.release_tail((last_usable + 1) * sector_size)?;
     Ok(Some(won))
+}
+
+fn last(table: &gptman::GPT) -> Option<u32> {
+    let used = table.iter().filter(|(_, entry)| entry.is_used());
+    used.max_by_key(|(_, entry)| entry.starting_lba)
+        .map(|(number, _)| number)
+}
+
+/// The last sector that the partition can reach: before the next one, or the last usable.
+fn room_behind(table: &gptman::GPT, number: u32) -> Result<u64> {
+    let used = || table.iter().filter(|(_, entry)| entry.is_used());
+    let Some((_, partition)) = used().find(|(other, _)| *other == number) else {
+        bail!("there is no partition {number} to grow");
+    };
+    let next = used()
+        .map(|(_, entry)| entry.starting_lba)
+        .filter(|start| *start > partition.starting_lba)
+        .min();
+    Ok(next.map_or(table.header.last_usable_lba, |start| start - 1))
 }
 
 /// The table as it will stand on the disk.

@@ -2,11 +2,17 @@
 
 use anyhow::Result;
 
+use super::enablement;
 use super::root::{Attributes, Kind, TargetRoot};
 
 const UNITS: &str = "/etc/systemd/system";
 const PRESETS: &str = "/etc/systemd/system-preset/20-ignition.preset";
 const NOWHERE: &str = "/dev/null";
+
+/// Writes a unit or a drop-in. A directory is not taken away for it.
+pub fn write(root: &TargetRoot, path: &str, contents: &str) -> Result<()> {
+    root.replace(path, contents.as_bytes(), &Attributes::root(0o644))
+}
 
 /// Puts a link to /dev/null in the place of whatever stands there.
 pub fn mask(root: &TargetRoot, path: &str) -> Result<()> {
@@ -27,12 +33,12 @@ pub fn unmask(root: &TargetRoot, path: &str) -> Result<()> {
 /// are removed.
 pub fn preset(root: &TargetRoot, line: &str, only_if_enabled: &[String]) -> Result<()> {
     if !only_if_enabled.is_empty() {
-        let links = enabling_links(root, only_if_enabled)?;
-        if links.is_empty() {
-            return Ok(());
+        let mut is_any_enabled = false;
+        for unit in only_if_enabled {
+            is_any_enabled |= disable(root, unit)?;
         }
-        for link in links {
-            root.remove(&link)?;
+        if !is_any_enabled {
+            return Ok(());
         }
     }
     let standing = root.read(PRESETS)?;
@@ -46,28 +52,53 @@ pub fn preset(root: &TargetRoot, line: &str, only_if_enabled: &[String]) -> Resu
     root.replace(PRESETS, &text, &attributes)
 }
 
-fn enabling_links(root: &TargetRoot, units: &[String]) -> Result<Vec<String>> {
+/// Removes the links that enable a unit. Says whether `systemctl is-enabled` would have ended well:
+/// the unit is there, and linked, or has nothing to be linked by.
+fn disable(root: &TargetRoot, unit: &str) -> Result<bool> {
+    let Some(text) = enablement::text(root, unit)? else {
+        return Ok(false);
+    };
+    let links = enabling_links(root, unit)?;
+    for link in &links {
+        root.remove(link)?;
+        remove_if_empty(root, link)?;
+    }
+    Ok(!links.is_empty() || !enablement::is_installable(&text))
+}
+
+fn enabling_links(root: &TargetRoot, unit: &str) -> Result<Vec<String>> {
     let mut links = Vec::new();
     for name in root.list(UNITS)? {
         let path = format!("{UNITS}/{name}");
-        let is_folder = [".wants", ".requires", ".upholds"]
-            .iter()
-            .any(|ending| name.ends_with(ending));
-        if is_folder {
-            for unit in units {
-                let link = format!("{path}/{unit}");
-                if root.kind(&link)? == Some(Kind::Symlink) {
-                    links.push(link);
-                }
+        if is_link_folder(&name) {
+            let link = format!("{path}/{unit}");
+            if root.kind(&link)? == Some(Kind::Symlink) {
+                links.push(link);
             }
         } else if let Some(text) = root.read_link(&path)? {
             let target = text.rsplit('/').next().unwrap_or_default();
-            if units.iter().any(|unit| unit == target) {
+            if unit == target {
                 links.push(path);
             }
         }
     }
     Ok(links)
+}
+
+fn is_link_folder(name: &str) -> bool {
+    [".wants", ".requires", ".upholds"]
+        .iter()
+        .any(|ending| name.ends_with(ending))
+}
+
+/// A folder of links goes with its last one.
+fn remove_if_empty(root: &TargetRoot, link: &str) -> Result<()> {
+    match link.rsplit_once('/') {
+        Some((folder, _)) if is_link_folder(folder) && root.list(folder)?.is_empty() => {
+            root.remove(folder)
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -94,6 +125,9 @@ mod tests {
         let (_folder, root) = root();
         preset(&root, "enable a.service", &[]).unwrap();
         let unit = ["b.service".to_owned()];
+        let file = "/usr/lib/systemd/system/b.service";
+        root.replace(file, b"[Install]\nWantedBy=x.target\n", &own(0o644))
+            .unwrap();
         preset(&root, "disable b.service", &unit).unwrap();
         root.symlink(
             "../b.service",
@@ -111,13 +145,9 @@ mod tests {
         let text = root.read(PRESETS).unwrap().unwrap();
         assert_eq!(text, b"enable a.service\ndisable b.service\n");
         assert_eq!(
-            root.list("/etc/systemd/system/multi-user.target.wants")
-                .unwrap(),
-            [""; 0]
-        );
-        assert_eq!(
             root.list(UNITS).unwrap(),
-            ["c.service", "multi-user.target.wants"]
+            ["c.service"],
+            "and its empty folder"
         );
     }
 }

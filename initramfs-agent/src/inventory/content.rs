@@ -204,6 +204,8 @@ mod tests {
             disk: "QEMU_1".into(),
             time: 1,
             agent: "0.1.0".into(),
+            data_disks: Vec::new(),
+            blank_data_disks: Vec::new(),
         }
     }
 

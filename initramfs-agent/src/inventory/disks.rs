@@ -4,7 +4,7 @@ use std::path::Path;
 
 use hardway_model::inventory::Disk;
 
-use super::{attribute, content};
+use super::{aliases, attribute, content, layout};
 
 /// Every block device that could hold a system, by path.
 pub fn list(root: &Path) -> Vec<Disk> {
@@ -47,7 +47,14 @@ fn read(root: &Path, name: &str) -> Option<Disk> {
     let sector_size = text("queue/logical_block_size")
         .and_then(|text| text.parse().ok())
         .unwrap_or(512);
+    let node = root.join("dev").join(name);
+    let wwn = text("wwid")
+        .or_else(|| text("device/wwid"))
+        .and_then(|id| world_wide_name(&id));
     Some(Disk {
+        aliases: aliases::of(&sys, name, wwn.as_deref()),
+        layout: layout::probe(&node, size, sector_size),
+        content: content::probe(&node, size, sector_size),
         path: format!("/dev/{name}"),
         size,
         sector_size,
@@ -55,14 +62,11 @@ fn read(root: &Path, name: &str) -> Option<Disk> {
         serial: text("serial")
             .or_else(|| text("device/serial"))
             .or_else(|| scsi_serial(&sys.join("device/vpd_pg80"))),
-        wwn: text("wwid")
-            .or_else(|| text("device/wwid"))
-            .and_then(|id| world_wide_name(&id)),
+        wwn,
         rotational: flag("queue/rotational"),
         removable: flag("removable"),
         read_only: flag("ro"),
         transport: transport(name, &sys),
-        content: content::probe(&root.join("dev").join(name), size, sector_size),
     })
 }
 

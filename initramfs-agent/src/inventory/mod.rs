@@ -1,7 +1,9 @@
 //! One look at the hardware. `root` is `/` outside tests.
 
+mod aliases;
 mod content;
 mod disks;
+mod layout;
 mod system;
 
 use std::path::Path;
@@ -22,6 +24,7 @@ pub fn take(root: &Path) -> Inventory {
         nics: nics(root),
         disks: disks::list(root),
         driverless: system::driverless(root),
+        tpm2: Some(system::has_tpm2(root)),
     }
 }
 

@@ -29,6 +29,14 @@ pub fn system(root: &Path) -> System {
     }
 }
 
+/// Whether the kernel drives a TPM of family 2.0.
+pub fn has_tpm2(root: &Path) -> bool {
+    let devices = std::fs::read_dir(root.join("sys/class/tpm"));
+    let mut devices = devices.into_iter().flatten().flatten();
+    devices
+        .any(|device| attribute(&device.path().join("tpm_version_major")).as_deref() == Some("2"))
+}
+
 /// What board makers leave in fields that nobody filled in.
 fn is_placeholder(text: &str) -> bool {
     const PLACEHOLDERS: [&str; 15] = [
@@ -190,5 +198,15 @@ mod tests {
             (&device("0000:00:03.0", "driver/bind"), ""),
         ]);
         assert_eq!(driverless(root.path()), ["pci:card"]);
+    }
+
+    #[test]
+    fn a_tpm_of_the_right_family() {
+        let has = |major: &str| {
+            let root = root(&[("sys/class/tpm/tpm0/tpm_version_major", major)]);
+            has_tpm2(root.path())
+        };
+        assert!(has("2\n") && !has("1\n"));
+        assert!(!has_tpm2(tempfile::tempdir().unwrap().path()));
     }
 }

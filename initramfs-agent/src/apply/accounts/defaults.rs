@@ -13,6 +13,8 @@ pub struct Defaults {
     pub shell: String,
     /// The primary group of users without a group of their own.
     pub group: u32,
+    /// Whether a new user gets a group of its own name.
+    pub user_groups: bool,
     /// Mode of a new home directory.
     pub home_mode: u32,
 }
@@ -36,6 +38,8 @@ impl Defaults {
             home: of("HOME").unwrap_or("/home").to_owned(),
             shell: of("SHELL").unwrap_or("/bin/sh").to_owned(),
             group,
+            // A system without the file has not said no.
+            user_groups: login.is_empty() || word(&login, "USERGROUPS_ENAB") == Some("yes"),
             home_mode: home_mode.unwrap_or(0o755),
             login,
         })

@@ -1,0 +1,237 @@
+//! What the steps of a plan have come to: the claimed disk, what runs on the disks, what is mounted.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use hardway_ignition::operation::Stage;
+use hardway_model::desired::ConfigApplier;
+use hardway_model::inventory::Disk;
+use hardway_model::plan::DiskBinding;
+use hardway_model::receipt::Receipt;
+use hardway_userspace::mounts::Flags;
+
+use super::content::Sources;
+use super::disk::{BlockDevice, TargetDisk};
+use super::disks::{self, Opened, Work};
+use super::filesystem::Mounted;
+use super::modules::Modules;
+use super::own_ignition::Place;
+use super::{Execution, FetchedConfig, filesystem, table};
+use crate::inventory;
+
+/// What the steps so far have come to.
+#[derive(Default)]
+pub struct Installation {
+    /// By the place that it was looked for; the system itself by none.
+    mounted: Option<(Option<&'static Place>, Mounted)>,
+    /// Closed after that: the order of the fields is the order of the end.
+    opened: Opened,
+    disk: Option<TargetDisk<BlockDevice>>,
+}
+
+impl Installation {
+    /// Takes possession of the disk that gets the system.
+    pub fn claim(&mut self, binding: &DiskBinding, receipt: &Receipt) -> Result<String> {
+        let path = &binding.path;
+        // Opened before it is looked at: what is checked is then what is written, or nothing is.
+        let device = BlockDevice::open(path)?;
+        check_binding(binding)?;
+        filesystem::forget(device.file(), path)?;
+        let claimed = TargetDisk::claim(device, receipt);
+        self.disk = Some(claimed.with_context(|| format!("claiming {path}"))?);
+        let generation = receipt.generation;
+        Ok(format!(
+            "{path} ({}) is claimed for generation {generation}",
+            binding.id
+        ))
+    }
+
+    /// Carries out the disks stage of a configuration. Every data disk is compared with its binding
+    /// before any of them is written.
+    pub fn prepare(
+        &mut self,
+        data_disks: &[DiskBinding],
+        erase: &[String],
+        config: &FetchedConfig,
+        execution: &mut Execution<'_>,
+    ) -> Result<String> {
+        data_disks.iter().try_for_each(check_binding)?;
+        self.unmount()?;
+        for path in erase {
+            disks::erase(path).with_context(|| format!("erasing {path}"))?;
+            execution.reports.log(&format!("{path}: erased"));
+        }
+        let operations = config.operations()?;
+        let sources = Sources {
+            fetching: &operations.fetching,
+            reports: execution.reports,
+        };
+        let mut work = Work {
+            system: self.disk.as_mut(),
+            modules: Modules::Store(&mut *execution.drivers),
+            sources: &sources,
+            reports: execution.reports,
+            opened: &mut self.opened,
+        };
+        let count = disks::carry_out(operations.of(Stage::Disks), &mut work)?;
+        Ok(format!("{count} operations on disks carried out"))
+    }
+
+    /// Lets go of the claimed disk.
+    pub fn release(&mut self) {
+        drop(self.disk.take());
+    }
+
+    /// Makes the disk boot, when everything else is at its place.
+    pub fn commit(&mut self, receipt: &Receipt) -> Result<String> {
+        self.unmount()?;
+        self.opened.close()?;
+        let disk = self.disk()?;
+        disk.sync()?;
+        disk.commit(receipt)?;
+        Ok("the disk boots".to_owned())
+    }
+
+    /// The claimed disk.
+    pub fn disk(&mut self) -> Result<&mut TargetDisk<BlockDevice>> {
+        self.disk
+            .as_mut()
+            .context("the plan claims no disk before this step")
+    }
+
+    /// The installed system, mounted.
+    pub fn system(&mut self, execution: &mut Execution<'_>) -> Result<&Mounted> {
+        self.filesystem_for(ConfigApplier::Agent, execution)
+    }
+
+    /// Where a configuration goes, mounted: the system itself, or where its own Ignition looks.
+    pub fn filesystem_for(
+        &mut self,
+        applier: ConfigApplier,
+        execution: &mut Execution<'_>,
+    ) -> Result<&Mounted> {
+        let place = Place::of(applier);
+        if self
+            .mounted
+            .as_ref()
+            .is_some_and(|(mounted, _)| *mounted != place)
+        {
+            self.unmount()?;
+        }
+        let mounted = match self.mounted.take() {
+            Some((_, mounted)) => mounted,
+            None => self.mount(place, execution)?,
+        };
+        Ok(&self.mounted.insert((place, mounted)).1)
+    }
+
+    fn mount(&mut self, place: Option<&Place>, execution: &mut Execution<'_>) -> Result<Mounted> {
+        let disk = self.disk()?;
+        // The partitions are read through device nodes of their own, past this one's page cache.
+        disk.sync()?;
+        let table = table::read(disk)?;
+        let device = disk.device();
+        filesystem::announce(device.file(), device.path(), &table)?;
+        match place {
+            None => Mounted::system(device.path(), &table, Flags::empty(), execution),
+            Some(place) => Mounted::labelled(device.path(), &table, place, execution),
+        }
+    }
+
+    fn unmount(&mut self) -> Result<()> {
+        match self.mounted.take() {
+            Some((_, mounted)) => mounted.unmount(),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Compares the disk with what the plan was made for, on the spot.
+fn check_binding(binding: &DiskBinding) -> Result<()> {
+    let found = inventory::read_disk(Path::new("/"), &binding.path)
+        .with_context(|| format!("{} is not there any more", binding.path))?;
+    compare(binding, &found)
+}
+
+fn compare(binding: &DiskBinding, found: &Disk) -> Result<()> {
+    let path = &binding.path;
+    if found.id() != binding.id {
+        bail!(
+            "{path} is {} now, and the plan is for {}",
+            found.id(),
+            binding.id
+        );
+    }
+    if found.size != binding.size {
+        bail!(
+            "{path} has {} bytes now, and the plan is for {}",
+            found.size,
+            binding.size
+        );
+    }
+    if found.content != binding.content {
+        bail!("{path} holds something else than when the plan was made; nothing was written");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use hardway_model::inventory::Content;
+
+    use super::*;
+
+    #[test]
+    fn a_disk_that_is_not_the_planned_one_is_refused() {
+        let planned = Disk {
+            path: "/dev/vda".into(),
+            size: 4 << 30,
+            sector_size: 512,
+            model: None,
+            serial: Some("disk-1".into()),
+            wwn: None,
+            rotational: false,
+            removable: false,
+            read_only: false,
+            transport: None,
+            content: Content::Blank,
+            aliases: Vec::new(),
+            layout: None,
+        };
+        let binding = DiskBinding {
+            path: planned.path.clone(),
+            id: planned.id(),
+            size: planned.size,
+            content: planned.content.clone(),
+        };
+        compare(&binding, &planned).unwrap();
+        let swapped = Disk {
+            serial: Some("disk-2".into()),
+            ..planned.clone()
+        };
+        let smaller = Disk {
+            size: 2 << 30,
+            ..planned.clone()
+        };
+        let content = Content::Foreign {
+            signatures: vec!["swap at 0".into()],
+        };
+        let filled = Disk { content, ..planned };
+        for (found, message) in [
+            (
+                swapped,
+                "/dev/vda is disk-2 now, and the plan is for disk-1",
+            ),
+            (
+                smaller,
+                "/dev/vda has 2147483648 bytes now, and the plan is for 4294967296",
+            ),
+            (
+                filled,
+                "/dev/vda holds something else than when the plan was made; nothing was written",
+            ),
+        ] {
+            assert_eq!(compare(&binding, &found).unwrap_err().to_string(), message);
+        }
+    }
+}
