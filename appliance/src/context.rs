@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::fleet::Fleet;
 use crate::init::Ending;
-use crate::{checks, images};
+use crate::{checks, images, planning};
 
 /// Set in the environment of a `serve` that PID 1 of the appliance supervises.
 pub const UNDER_INIT: &str = "HARDWAY_UNDER_INIT";
@@ -29,6 +29,9 @@ pub struct Options {
     /// Folder of the OS images
     #[arg(long, value_name = "DIR")]
     pub images: PathBuf,
+    /// Folder of the toolbox; without it, toolbox/ in the payload folder
+    #[arg(long, value_name = "DIR")]
+    pub toolbox: Option<PathBuf>,
     /// Serve on this interface only
     #[arg(long, value_name = "IF")]
     pub interface: Option<String>,
@@ -41,6 +44,14 @@ pub struct Options {
     /// Run only these services: http, dhcp, tftp, dns, ntp, router-advertisement
     #[arg(long, value_delimiter = ',', value_name = "SERVICE")]
     pub only: Vec<String>,
+}
+
+impl Options {
+    /// Folder of the toolbox.
+    pub fn toolbox(&self) -> PathBuf {
+        let beside = || self.payload.join("toolbox");
+        self.toolbox.clone().unwrap_or_else(beside)
+    }
 }
 
 /// What every loop is given.
@@ -56,6 +67,8 @@ pub struct Context {
     pub started: Instant,
     /// What the readiness checks found.
     pub checks: Arc<checks::Results>,
+    /// What the machines' plans were made with.
+    pub documents: Arc<planning::Documents>,
     /// Held while a configuration is handed out.
     pub config_gate: Arc<tokio::sync::Mutex<()>>,
     /// Where requests to restart or switch off the appliance go; `None` in a daemon.

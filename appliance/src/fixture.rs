@@ -78,6 +78,7 @@ impl Appliance {
                 state: at(""),
                 payload: at("payload"),
                 images: at("images"),
+                toolbox: None,
                 interface: None,
                 http_port: 80,
                 admin_token: None,
@@ -86,6 +87,7 @@ impl Appliance {
             admin_token: TOKEN.into(),
             started: Instant::now(),
             checks: Arc::default(),
+            documents: Arc::default(),
             config_gate: Arc::default(),
             ending: None,
             images: Arc::default(),
@@ -157,7 +159,10 @@ pub fn inventory(mac: &str, content: Content) -> Inventory {
             read_only: false,
             transport: Some("virtio".into()),
             content,
+            aliases: Vec::new(),
+            layout: None,
         }],
         driverless: Vec::new(),
+        tpm2: None,
     }
 }

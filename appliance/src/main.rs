@@ -9,7 +9,9 @@
 //! | [`journal`] | durable state |
 //! | [`images`] | the OS images in the store, hashed in the background |
 //! | [`local_folder`] | where Butane finds the files beside it |
-//! | [`render`] | config parts → Ignition → ordered operations for one machine |
+//! | [`render`] | config parts → one Ignition config for one machine |
+//! | [`planning`] | hardware and configuration → what happens to a machine's disks |
+//! | [`toolbox`] | programs that the agent fetches where a plan needs them |
 //! | [`checks`] | readiness checks of running machines |
 //! | [`serve`] | socket loops |
 //! | [`token`] | the operator's token, and random ones |
@@ -27,6 +29,7 @@ mod cli;
 mod clock;
 mod configuration;
 mod context;
+mod fetcher;
 #[cfg(test)]
 mod fixture;
 mod fleet;
@@ -34,9 +37,11 @@ mod images;
 mod init;
 mod journal;
 mod local_folder;
+mod planning;
 mod render;
 mod serve;
 mod token;
+mod toolbox;
 mod ui;
 
 #[derive(Parser)]

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use hardway_ignition::{Circumstances, Part, PartKind, Report, compile, operations};
+use hardway_ignition::{Circumstances, Compiled, Operations, Part, PartKind, Report, operations};
 use hardway_model::cluster::{Cluster, Machine, template};
 use hardway_model::desired::ConfigApplier;
 use hardway_model::identity::Sha256;
 use sha2::Digest as _;
 
 use crate::configuration;
+use crate::fetcher::{self, NetworkFetcher};
 use crate::local_folder::LocalFolder;
 
 /// One machine's configuration.
@@ -21,9 +22,30 @@ pub struct Rendered {
     pub digest: Sha256,
 }
 
-/// Renders the parts of the machine's profile, merges them and puts them in order. The error holds
-/// every problem, each with its file and place.
-pub fn render(config: &Path, cluster: &Cluster, machine: &Machine) -> Result<Rendered, String> {
+impl Rendered {
+    /// A document of these bytes.
+    pub fn new(json: Vec<u8>) -> Self {
+        Self {
+            digest: Sha256(sha2::Sha256::digest(&json).into()),
+            json,
+        }
+    }
+
+    /// The document of these operations.
+    pub fn of(work: &Operations) -> Result<Self, String> {
+        let json = serde_json::to_vec(work).map_err(|error| error.to_string())?;
+        Ok(Self::new(json))
+    }
+}
+
+/// Renders the parts of the machine's profile and merges them, `more` last. The error holds every
+/// problem, each with its file and place.
+pub fn compiled(
+    config: &Path,
+    cluster: &Cluster,
+    machine: &Machine,
+    more: Option<Part>,
+) -> Result<Compiled, String> {
     let profile = cluster.profile(&machine.profile);
     let profile = profile.ok_or_else(|| format!("there is no profile {}", machine.profile))?;
     let (parts, problems): (Vec<_>, Vec<_>) = profile
@@ -35,22 +57,33 @@ pub fn render(config: &Path, cluster: &Cluster, machine: &Machine) -> Result<Ren
     if !problems.is_empty() {
         return Err(problems.join("\n"));
     }
-    let parts: Vec<Part> = parts.into_iter().flatten().collect();
+    let parts: Vec<Part> = parts.into_iter().flatten().chain(more).collect();
     let files = LocalFolder(configuration::folder(config).to_owned());
-    let compiled = compile(&parts, &files).map_err(|report| report.to_string())?;
-    let applier = cluster.image(&profile.image).map(|image| image.config);
-    let json = match applier {
-        Some(ConfigApplier::Flatcar | ConfigApplier::FedoraCoreos) => compiled.json.into_bytes(),
-        Some(ConfigApplier::Agent) | None => {
-            let operations = operations(&compiled.config, &Circumstances::default());
-            let operations = operations.map_err(|problems| Report::from(problems).to_string())?;
-            serde_json::to_vec(&operations).map_err(|error| error.to_string())?
-        }
-    };
-    Ok(Rendered {
-        digest: Sha256(sha2::Sha256::digest(&json).into()),
-        json,
-    })
+    fetcher::compile(&parts, &files, NetworkFetcher::bounded()).map_err(|report| report.to_string())
+}
+
+/// What a compiled configuration itself brings for the planning of its operations.
+pub fn circumstances(compiled: &Compiled) -> Circumstances<'static> {
+    Circumstances {
+        authorities: compiled.authorities.clone(),
+        ..Circumstances::default()
+    }
+}
+
+/// Judges a machine's configuration as far as that goes without the machine.
+pub fn check(config: &Path, cluster: &Cluster, machine: &Machine) -> Result<(), String> {
+    let profile = cluster.profile(&machine.profile);
+    let image = profile.and_then(|profile| cluster.image(&profile.image));
+    let compiled = compiled(config, cluster, machine, None)?;
+    // Another Ignition, of a version that is not known here, is to carry it out.
+    if image.is_some_and(|image| image.config != ConfigApplier::Agent) {
+        return Ok(());
+    }
+    let operations = operations(&compiled.config, &circumstances(&compiled));
+    match operations {
+        Ok(_) => Ok(()),
+        Err(problems) => Err(Report::from(problems).to_string()),
+    }
 }
 
 fn part(config: &Path, name: &str, cluster: &Cluster, machine: &Machine) -> Result<Part, String> {
@@ -68,6 +101,8 @@ fn part(config: &Path, name: &str, cluster: &Cluster, machine: &Machine) -> Resu
 
 #[cfg(test)]
 mod tests {
+    use hardway_ignition::operation::Stage;
+
     use super::*;
     use crate::fixture::Appliance;
 
@@ -79,7 +114,10 @@ mod tests {
         let snapshot = appliance.context.fleet.snapshot();
         let cluster = snapshot.cluster.as_ref().unwrap();
         let machine = cluster.machine("node1").unwrap();
-        render(&appliance.context.options.config, cluster, machine)
+        let config = &appliance.context.options.config;
+        check(config, cluster, machine)?;
+        let compiled = compiled(config, cluster, machine, None)?;
+        Rendered::of(&operations(&compiled.config, &Circumstances::default()).unwrap())
     }
 
     #[tokio::test]
@@ -88,7 +126,7 @@ mod tests {
         let text = String::from_utf8(rendered.json.clone()).unwrap();
         assert!(text.contains("/etc/hostname"), "{text}");
         let work: hardway_ignition::Operations = serde_json::from_str(&text).unwrap();
-        assert_eq!(work.operations.len(), 1);
+        assert_eq!(work.of(Stage::Disks).count(), 0);
         assert_eq!(
             rendered.digest,
             Sha256(sha2::Sha256::digest(&rendered.json).into())

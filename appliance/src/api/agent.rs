@@ -4,16 +4,18 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use hardway_model::lifecycle::{Event, Phase};
+use hardway_model::cluster::Cluster;
+use hardway_model::identity::Sha256;
+use hardway_model::lifecycle::{Event, MachineState, Phase};
 use hardway_model::messages::{AgentEvent, ConfigRequest, Hello, Orders, Report, Running, Time};
 use hardway_model::plan::Decision;
 
+use super::ApiError;
 use super::request::Body;
-use super::{ApiError, decide};
 use crate::context::Context;
 use crate::fleet::same_secret;
-use crate::token;
-use crate::{clock, render};
+use crate::planning::{self, Subject};
+use crate::{clock, token};
 
 /// Seconds after which a held agent says hello again.
 const RETRY: u32 = 10;
@@ -34,8 +36,9 @@ pub async fn hello(
     let confirmation_key = token::random()?;
     let decision = {
         let (context, hello, name) = (context.clone(), hello.clone(), name.clone());
+        let key = confirmation_key.clone();
         // Rendering reads files.
-        let judged = tokio::task::spawn_blocking(move || judge(&context, &hello, &name));
+        let judged = tokio::task::spawn_blocking(move || judge(&context, &hello, &name, &key));
         judged.await.map_err(anyhow::Error::from)??
     };
     let event = Event::Hello {
@@ -88,16 +91,28 @@ async fn introduce(context: &Context, hello: &Hello) -> Result<String, ApiError>
     }
 }
 
-fn judge(context: &Context, hello: &Hello, name: &str) -> Result<Decision, ApiError> {
+fn judge(context: &Context, hello: &Hello, name: &str, key: &str) -> Result<Decision, ApiError> {
     let snapshot = context.fleet.snapshot();
     let cluster = snapshot.cluster.as_ref().ok_or_else(ApiError::no_cluster)?;
     let state = snapshot.machines.get(name);
     let state = state.ok_or_else(|| ApiError::no_machine(name))?;
     let inventory = &hello.inventory;
-    Ok(match cluster.machine(name) {
-        Some(machine) => decide(context, cluster, machine, state, inventory, &hello.agent),
-        None => decide::undeclared(inventory, &hello.boot_mac.to_string()),
-    })
+    let Some(machine) = cluster.machine(name) else {
+        return Ok(planning::undeclared(inventory, &hello.boot_mac.to_string()));
+    };
+    let subject = Subject {
+        cluster,
+        machine,
+        state,
+        inventory,
+        agent: &hello.agent,
+        confirmation_key: key,
+    };
+    let (decision, document) = planning::decide(context, subject);
+    if let Some(document) = document {
+        context.documents.remember(name, document);
+    }
+    Ok(decision)
 }
 
 /// `POST /agent/v1/config`: once a token, because it holds secrets.
@@ -135,15 +150,48 @@ pub async fn config(
             "this machine is installed already; `hardway reinstall` has it installed again",
         ));
     }
-    let machine = cluster.machine(name).cloned();
-    let machine = machine.ok_or_else(|| forbid("this machine is not declared"))?;
-    let path = context.options.config.clone();
-    let rendered = tokio::task::spawn_blocking(move || render::render(&path, &cluster, &machine));
-    let rendered = rendered.await.map_err(anyhow::Error::from)?;
-    let rendered =
-        rendered.map_err(|cause| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, cause))?;
+    let planned = state.planned.as_ref().map(|planned| planned.receipt.config);
+    let planned =
+        planned.ok_or_else(|| forbid("this machine has no orders to install anything"))?;
+    let json = match context.documents.find(name, planned) {
+        Some(document) => document.json,
+        None => {
+            let (context, name, state) = (context.clone(), name.to_owned(), state.clone());
+            let again = move || render_again(&context, &cluster, &name, &state, planned);
+            let rendered = tokio::task::spawn_blocking(again).await;
+            rendered.map_err(anyhow::Error::from)??
+        }
+    };
     context.fleet.record(name, Event::ConfigServed).await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], rendered.json))
+    Ok(([(header::CONTENT_TYPE, "application/json")], json))
+}
+
+/// What the plan was made with, after a restart of the appliance.
+fn render_again(
+    context: &Context,
+    cluster: &Cluster,
+    name: &str,
+    state: &MachineState,
+    planned: Sha256,
+) -> Result<Vec<u8>, ApiError> {
+    let conflict = |message: String| ApiError::new(StatusCode::CONFLICT, message);
+    let machine = cluster.machine(name);
+    let machine = machine.ok_or_else(|| conflict(format!("{name} is not declared any more")))?;
+    let inventory = state.inventory.as_ref();
+    let subject = Subject {
+        cluster,
+        machine,
+        state,
+        inventory: inventory.ok_or_else(|| conflict(format!("{name} showed no hardware")))?,
+        agent: "",
+        confirmation_key: state.confirmation_key.as_deref().unwrap_or_default(),
+    };
+    let document = planning::document(context, subject).map_err(conflict)?;
+    if document.digest != planned {
+        let message = "the configuration is not what the plan was made with any more";
+        return Err(conflict(message.to_owned()));
+    }
+    Ok(document.json)
 }
 
 /// `POST /agent/v1/report`

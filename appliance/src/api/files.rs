@@ -1,7 +1,7 @@
 //! Boot files, modules and OS images, with ranges; boot files are counted for their machine.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{self, Poll};
 
@@ -18,6 +18,7 @@ use tower_http::services::ServeDir;
 use super::ApiError;
 use crate::context::Context;
 use crate::fleet::Snapshot;
+use crate::toolbox::Index;
 
 /// Bytes read from a file at once: a large buffer halves the CPU that a large file costs.
 const CHUNK: usize = 1 << 20;
@@ -36,6 +37,25 @@ pub fn modules(context: &Context) -> Router {
 /// `/images/NAME`: OS images.
 pub fn images(context: &Context) -> Router {
     folder(&context.options.images)
+}
+
+/// `/toolbox/NAME`: the files that the toolbox's index names.
+pub fn toolbox(context: &Context) -> Router {
+    let folder_path = context.options.toolbox();
+    folder(&folder_path).layer(middleware::from_fn_with_state(folder_path, only_listed))
+}
+
+async fn only_listed(State(folder): State<PathBuf>, request: Request, next: Next) -> Response {
+    let file = request.uri().path().trim_start_matches('/').to_owned();
+    let index = tokio::task::spawn_blocking(move || Index::read(&folder)).await;
+    match index {
+        Ok(Ok(index)) if index.lists(&file) => next.run(request).await,
+        _ => ApiError::new(
+            StatusCode::NOT_FOUND,
+            format!("{file} is not of the toolbox"),
+        )
+        .into_response(),
+    }
 }
 
 fn folder(path: &Path) -> Router {

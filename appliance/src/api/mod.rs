@@ -12,7 +12,6 @@ use crate::ui;
 
 mod agent;
 mod boot;
-mod decide;
 mod error;
 mod events;
 pub mod files;
@@ -22,7 +21,6 @@ mod request;
 mod tests;
 pub mod views;
 
-pub use decide::decide;
 pub use error::ApiError;
 
 /// The largest body that is read.
@@ -45,6 +43,7 @@ pub fn router(context: Context) -> Router {
         .nest_service("/boot", files::boot(&context))
         .nest_service("/modules", files::modules(&context))
         .nest_service("/images", files::images(&context))
+        .nest_service("/toolbox", files::toolbox(&context))
         // The agent and the installed system.
         .route("/agent/v1/time", get(agent::time))
         .route(

@@ -11,13 +11,14 @@ use hardway_model::plan::{Decision, Grant};
 use hardway_model::view::{GrantRequest, MachineDetail, MachineView};
 use serde_json::{Value, json};
 
+use super::ApiError;
 use super::request::{Body, Operator};
 use super::views::{self, StatusWithWarnings};
-use super::{ApiError, decide};
 use crate::clock;
 use crate::context::Context;
 use crate::init::Ending;
 use crate::journal::Contents;
+use crate::planning::{self, Subject};
 
 /// `GET /api/v1/status`
 pub async fn status(State(context): State<Context>) -> Json<StatusWithWarnings> {
@@ -44,7 +45,7 @@ pub async fn plan(
 ) -> Result<Json<Decision>, ApiError> {
     let planned = tokio::task::spawn_blocking(move || {
         let known = Known::of(&context, &name)?;
-        Ok::<_, ApiError>(known.decide(&context, &known.state))
+        Ok::<_, ApiError>(known.decide(&context))
     });
     planned.await.map_err(anyhow::Error::from)?.map(Json)
 }
@@ -144,21 +145,21 @@ impl Known {
         })
     }
 
-    fn decide(&self, context: &Context, state: &MachineState) -> Decision {
-        let version = env!("CARGO_PKG_VERSION");
-        decide(
-            context,
-            &self.cluster,
-            &self.machine,
-            state,
-            &self.inventory,
-            version,
-        )
+    fn decide(&self, context: &Context) -> Decision {
+        let subject = Subject {
+            cluster: &self.cluster,
+            machine: &self.machine,
+            state: &self.state,
+            inventory: &self.inventory,
+            agent: env!("CARGO_PKG_VERSION"),
+            confirmation_key: self.state.confirmation_key.as_deref().unwrap_or_default(),
+        };
+        planning::decide(context, subject).0
     }
 }
 
-/// The disk that is meant: the named one, if the machine has it; else the only one whose grant
-/// would let the planner install.
+/// The disk that is meant: the named one, if the machine has it; else the only one that waits for a
+/// grant.
 fn disk_to_grant(context: &Context, name: &str, disk: Option<String>) -> Result<String, ApiError> {
     let conflict = |message: String| Err(ApiError::new(StatusCode::CONFLICT, message));
     let known = Known::of(context, name)?;
@@ -172,31 +173,25 @@ fn disk_to_grant(context: &Context, name: &str, disk: Option<String>) -> Result<
             )),
         };
     }
-    let helps = |disk: &&String| {
-        let mut state = known.state.clone();
-        state.grant = Some(Grant {
-            disk: String::clone(disk),
-            time: 0,
-        });
-        let decision = known.decide(context, &state);
-        matches!(
-            decision,
-            Decision::Install {
-                spends_grant: true,
-                ..
-            }
-        )
+    let waiting = match known.decide(context) {
+        Decision::Refuse { refusal } => refusal.grantable,
+        Decision::Install { .. } | Decision::AlreadyInstalled { .. } => Vec::new(),
     };
-    let waiting: Vec<&String> = disks.iter().filter(helps).collect();
     match waiting.as_slice() {
-        [disk] => Ok(String::clone(disk)),
+        [disk] => Ok(disk.clone()),
         [] => conflict(format!(
             "no disk of {name} waits for a grant; it has {}",
             disks.join(", ")
         )),
-        _ => {
-            let names: Vec<&str> = waiting.iter().map(|disk| disk.as_str()).collect();
-            conflict(format!("say which disk of {name}: {}", names.join(", ")))
+        several => {
+            let commands: Vec<String> = several
+                .iter()
+                .map(|disk| format!("`hardway grant wipe {name} --disk {disk}`"))
+                .collect();
+            conflict(format!(
+                "several disks wait for one: {}",
+                commands.join(", ")
+            ))
         }
     }
 }

@@ -260,13 +260,7 @@ async fn a_full_disk_waits_for_a_grant() {
 
     let (_, text) = appliance.get("/api/v1/machines/node1/plan").await;
     assert!(
-        matches!(
-            parse(&text),
-            Decision::Install {
-                spends_grant: true,
-                ..
-            }
-        ),
+        matches!(parse(&text), Decision::Install { spends, .. } if spends == ["disk-1"]),
         "{text}"
     );
     let (_, text) = hello(&appliance, &token, inventory(MAC, foreign())).await;

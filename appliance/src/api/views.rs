@@ -108,7 +108,8 @@ pub async fn detail(context: &Context, name: &str) -> Result<MachineDetail, ApiE
         machine: view(context, &snapshot, name).ok_or_else(missing)?,
         inventory: state.inventory.clone(),
         installed: state.installed.clone(),
-        grant: state.grant.clone(),
+        planned: state.planned.clone(),
+        grants: state.grants.clone(),
         timeline: context.fleet.timeline(name).await?,
     })
 }

@@ -58,12 +58,12 @@ pub fn schema() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Renders and compiles every machine's configuration. The same mistake of several machines is told
+/// Renders, compiles and judges every machine's configuration, as far as that goes without hardware. The same mistake of several machines is told
 /// once, with the first machine's name.
 fn configurations(file: &Path, cluster: &Cluster) -> Vec<String> {
     let mut problems: Vec<String> = Vec::new();
     for machine in &cluster.machines {
-        if let Err(problem) = render::render(file, cluster, machine)
+        if let Err(problem) = render::check(file, cluster, machine)
             && !problems.contains(&problem)
         {
             problems.push(problem);

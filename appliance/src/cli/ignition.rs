@@ -6,9 +6,12 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use hardway_ignition::butane::{self, LocalFiles, NoLocalFiles};
 use hardway_ignition::{
-    Circumstances, Part, PartKind, Problem, Report, compile, merge, operations, parse, validate,
+    Circumstances, Compiled, Operation, Part, PartKind, Problem, Report, judge, merge,
+    needs_hardware, operations, parse, validate,
 };
 
+use super::disk_image::{self, GivenDisk};
+use crate::fetcher::{self, NetworkFetcher};
 use crate::local_folder::LocalFolder;
 
 /// What is done.
@@ -40,27 +43,41 @@ pub enum Command {
         files_dir: Option<PathBuf>,
     },
     /// Print what the agent would do for a config, in order
-    Operations {
-        /// Butane or Ignition, by the file's ending
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Operations(OperationsArguments),
+}
+
+/// What is planned, and for what machine.
+#[derive(clap::Args)]
+pub struct OperationsArguments {
+    /// Butane or Ignition, by the file's ending; several are parts that are merged in order
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// A disk of the machine, an image or a block device; nothing is written to it. An image stands
+    /// for /dev/vda, the next for /dev/vdb and so on, if DEVICE does not say otherwise
+    #[arg(long = "disk", value_name = "IMAGE[=DEVICE]")]
+    disks: Vec<GivenDisk>,
+    /// The machine has a TPM 2.0
+    #[arg(long)]
+    tpm2: bool,
+    /// SSH keys go to authorized_keys itself, not to authorized_keys.d
+    #[arg(long)]
+    authorized_keys_file: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs it.
 pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Validate { files, json } => judge(files, *json),
+        Command::Validate { files, json } => judge_files(files, *json),
         Command::Merge { parent, child } => print_merged(parent, child),
         Command::FromButane { file, files_dir } => translate(file, files_dir.as_deref()),
-        Command::Operations { file, json } => print_operations(file, *json),
+        Command::Operations(arguments) => print_operations(arguments),
     }
 }
 
-fn judge(files: &[PathBuf], json: bool) -> anyhow::Result<ExitCode> {
+fn judge_files(files: &[PathBuf], json: bool) -> anyhow::Result<ExitCode> {
     let mut problems: Vec<Problem> = Vec::new();
     let mut fatal = false;
     for file in files {
@@ -129,33 +146,70 @@ fn translate(file: &Path, files_dir: Option<&Path>) -> anyhow::Result<ExitCode> 
     }
 }
 
-fn print_operations(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
+fn print_operations(arguments: &OperationsArguments) -> anyhow::Result<ExitCode> {
+    let parts: Vec<Part> = arguments
+        .files
+        .iter()
+        .map(|file| part(file))
+        .collect::<Result<_, _>>()?;
+    let compiled = match compile_parts(&parts, &arguments.files) {
+        Ok(compiled) => compiled,
+        Err(report) => return Ok(refuse(&report)),
+    };
+    tell(&Report::from(compiled.warnings));
+    if arguments.disks.is_empty() && needs_hardware(&compiled.config) {
+        let report = Report::from(judge(&compiled.config));
+        if report.is_fatal() {
+            return Ok(refuse(&report));
+        }
+        anyhow::bail!(
+            "the config says what becomes of disks: give an image or a block device for each of \
+             the machine's, as --disk IMAGE or --disk IMAGE=/dev/NAME"
+        );
+    }
+    let hardware = disk_image::hardware(&arguments.disks, arguments.tpm2)?;
+    let circumstances = Circumstances {
+        hardware: Some(&hardware),
+        authorities: compiled.authorities.clone(),
+        whole_authorized_keys: arguments.authorized_keys_file,
+        ..Circumstances::default()
+    };
+    let planned = match operations(&compiled.config, &circumstances) {
+        Ok(planned) => planned,
+        Err(problems) => return Ok(refuse(&Report::from(problems))),
+    };
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&planned)?);
+    } else {
+        for line in planned.operations.iter().flat_map(Operation::describe) {
+            println!("{line}");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn part(file: &Path) -> anyhow::Result<Part> {
     let name = file.display().to_string();
     let kind = PartKind::of_file_name(&name);
     let kind =
         kind.with_context(|| format!("{name} is neither Butane (.bu) nor Ignition (.ign)"))?;
     let text = text(file)?;
-    let part = Part { name, kind, text };
-    let folder = LocalFolder(crate::configuration::folder(file).to_owned());
-    let planned = compile(&[part], &folder).and_then(|compiled| {
-        tell(&Report::from(compiled.warnings));
-        operations(&compiled.config, &Circumstances::default()).map_err(Report::from)
-    });
-    match planned {
-        Ok(planned) if json => println!("{}", serde_json::to_string_pretty(&planned)?),
-        Ok(planned) => {
-            for (index, operation) in planned.operations.iter().enumerate() {
-                let value = serde_json::to_value(operation)?;
-                let name = value["operation"].as_str().unwrap_or_default();
-                println!("{}. {name} {}", index + 1, operation.subject());
-            }
-        }
-        Err(report) => {
-            tell(&report);
-            return Ok(ExitCode::FAILURE);
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(Part { name, kind, text })
+}
+
+/// Butane's local files stand beside the first part.
+fn compile_parts(parts: &[Part], files: &[PathBuf]) -> Result<Compiled, Report> {
+    let beside = files
+        .first()
+        .map(PathBuf::as_path)
+        .unwrap_or(Path::new("."));
+    let folder = LocalFolder(crate::configuration::folder(beside).to_owned());
+    fetcher::compile(parts, &folder, NetworkFetcher::exact())
+}
+
+fn refuse(report: &Report) -> ExitCode {
+    tell(report);
+    ExitCode::FAILURE
 }
 
 fn tell(report: &Report) {

@@ -88,7 +88,7 @@ fn read(file: &Path) -> anyhow::Result<Cluster> {
 fn check_machines(cluster: &Cluster, staged: &Path) -> anyhow::Result<()> {
     let mut problems: Vec<String> = Vec::new();
     for machine in &cluster.machines {
-        if let Err(problem) = render::render(staged, cluster, machine)
+        if let Err(problem) = render::check(staged, cluster, machine)
             && !problems.contains(&problem)
         {
             problems.push(problem);

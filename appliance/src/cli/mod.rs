@@ -4,12 +4,14 @@
 //! | --- | --- |
 //! | [`check`] | judges files, without an appliance |
 //! | [`client`] | speaks to an appliance |
+//! | [`disk_image`] | reads the disks that a plan is made for |
 //! | [`operator`] | looks at machines and acts on them, over the API |
 //! | [`ignition`] | judges, merges and translates Ignition configs |
 //! | [`media`] | makes media for the appliance |
 
 pub mod check;
 pub mod client;
+mod disk_image;
 pub mod ignition;
 pub mod media;
 pub mod operator;

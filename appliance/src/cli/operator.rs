@@ -1,5 +1,6 @@
 //! Looks at machines and acts on them, over the API.
 
+use hardway_model::desired::ConfigApplier;
 use hardway_model::plan::{Decision, Grant, Step};
 use hardway_model::quantity::ByteSize;
 use hardway_model::view::{GrantRequest, MachineDetail, MachineView};
@@ -34,7 +35,7 @@ pub enum GrantCommand {
     Wipe {
         #[command(flatten)]
         machine: MachineName,
-        /// The disk's id, where several disks could be meant
+        /// The disk's id, where several disks wait for a grant
         #[arg(long)]
         disk: Option<String>,
     },
@@ -87,14 +88,14 @@ pub fn plan(machine: &MachineName) -> anyhow::Result<()> {
     }
     let decision: Decision = machine.appliance.get(&machine.path("/plan"))?;
     match decision {
-        Decision::Install { plan, spends_grant } => {
+        Decision::Install { plan, spends } => {
             println!(
                 "{} would be installed as generation {}:",
                 plan.machine, plan.generation
             );
             print_steps(&plan.steps);
-            if spends_grant {
-                println!("This would spend the machine's grant.");
+            for disk in &spends {
+                println!("This would spend the grant for disk {}.", printable(disk));
             }
         }
         Decision::AlreadyInstalled { plan, receipt } => {
@@ -277,18 +278,51 @@ fn printable(text: &str) -> String {
 fn print_steps(steps: &[Step]) {
     for (index, step) in steps.iter().enumerate() {
         println!("  {}. {}", index + 1, printable(&describe(step)));
+        if let Step::PrepareDisks { disks, summary, .. } = step {
+            for disk in disks {
+                let (path, size) = (&disk.path, ByteSize(disk.size));
+                let line = format!("data disk {path} ({}, {size})", disk.id);
+                println!("       {}", printable(&line));
+            }
+            for line in summary {
+                println!("       {}", printable(line));
+            }
+        }
     }
 }
 
 fn describe(step: &Step) -> String {
     match step {
+        Step::FetchToolbox { segments } => {
+            let size: u64 = segments.iter().map(|segment| segment.size).sum();
+            let names: Vec<&str> = segments.iter().map(|s| s.name.as_str()).collect();
+            format!(
+                "fetch the toolbox: {} ({})",
+                names.join(", "),
+                ByteSize(size)
+            )
+        }
         Step::ClaimDisk { disk, .. } => {
             format!("claim {} ({}, {})", disk.path, disk.id, ByteSize(disk.size))
         }
         Step::WriteImage { url, sha256, .. } => format!("write {url} (SHA-256 {sha256})"),
-        Step::GrowPartitionTable => "let the last partition fill the disk".into(),
+        Step::PrepareDisks { erase, .. } => match erase.is_empty() {
+            true => "prepare the disks:".into(),
+            false => format!("erase {}, and prepare the disks:", erase.join(", ")),
+        },
+        Step::GrowPartitionTable { partition: None } => {
+            "let the last partition fill the disk".into()
+        }
+        Step::GrowPartitionTable {
+            partition: Some(number),
+        } => format!("let partition {number} grow up to what follows it"),
         Step::GrowFilesystem => "let its filesystem fill the partition".into(),
-        Step::ApplyConfig { .. } => "apply the configuration".into(),
+        Step::ApplyConfig { applier, .. } => match applier {
+            ConfigApplier::Agent => "apply the configuration".into(),
+            ConfigApplier::Flatcar | ConfigApplier::FedoraCoreos => {
+                "leave the configuration for the image's own Ignition".into()
+            }
+        },
         Step::InstallConfirmation => "leave what confirms that the system runs".into(),
         Step::CommitDisk { .. } => "make the disk bootable".into(),
         Step::HandOver { disk, how } => {

@@ -63,6 +63,7 @@ async fn serve(options: Options) -> anyhow::Result<ExitCode> {
         admin_token: admin_token.into(),
         started: Instant::now(),
         checks: Arc::default(),
+        documents: Arc::default(),
         config_gate: Arc::default(),
         images: Arc::default(),
         options: Arc::new(options),

@@ -44,6 +44,7 @@ struct MachinePage {
     macs: String,
     facts: Vec<(&'static str, String)>,
     disks: Vec<Disk>,
+    orders: Vec<String>,
     nics: Vec<Nic>,
     timeline: Vec<Line>,
 }
@@ -91,6 +92,11 @@ pub async fn machine(
         disks: inventory
             .map(|found| found.disks.iter().map(Disk::new).collect())
             .unwrap_or_default(),
+        orders: detail
+            .planned
+            .iter()
+            .flat_map(|planned| planned.disks.clone())
+            .collect(),
         nics: inventory
             .map(|found| found.nics.iter().map(Nic::new).collect())
             .unwrap_or_default(),

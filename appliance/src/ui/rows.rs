@@ -147,7 +147,7 @@ pub fn facts(detail: &MachineDetail) -> Vec<(&'static str, String)> {
         facts.push(("Installed on", receipt.disk.clone()));
         facts.push(("Image", receipt.image.to_string()));
     }
-    if let Some(grant) = &detail.grant {
+    for grant in &detail.grants {
         facts.push(("Grant", format!("disk {} may be written once", grant.disk)));
     }
     facts.extend(figures(&detail.machine.figures));

@@ -22,6 +22,7 @@ async fn pages_escape_everything() {
                 reason: RefusalReason::DiskNotBlank,
                 cause: format!("cause {hostile}"),
                 remedy: format!("remedy {hostile}"),
+                grantable: Vec::new(),
             },
         }),
         confirmation_key: String::new(),

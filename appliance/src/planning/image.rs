@@ -1,0 +1,217 @@
+//! The partition table that an image brings, read from its head.
+
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use hardway_ignition::operation::disks::TableEntry;
+use hardway_model::desired::Compression;
+
+/// The header and the entries of a GPT lie in the first sectors; both sector sizes fit.
+const HEAD: u64 = 64 << 10;
+
+/// An image's partition table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageTable {
+    /// GUID partition table.
+    Gpt {
+        /// First sector that partitions may use.
+        first_usable: u64,
+        /// Sectors that the entries take up, at each end of a disk.
+        entry_sectors: u64,
+        /// Used entries, by number.
+        entries: Vec<TableEntry>,
+    },
+    /// Master boot record.
+    Mbr,
+}
+
+impl ImageTable {
+    /// Reads the table of an image file that is to stand on a disk with that logical sector size.
+    pub fn read(path: &Path, compression: Compression, sector_size: u32) -> Result<Self> {
+        let reading = || format!("reading the partition table of {}", path.display());
+        let head = head(path, compression).with_context(reading)?;
+        Self::of_head(&head, sector_size).with_context(reading)
+    }
+
+    fn of_head(head: &[u8], sector_size: u32) -> Result<Self> {
+        const PROTECTIVE: u8 = 0xee;
+        if head.get(510..512) != Some(&[0x55, 0xaa]) {
+            bail!("there is none");
+        }
+        if !(0..4).any(|number| head[446 + 16 * number + 4] == PROTECTIVE) {
+            return Ok(Self::Mbr);
+        }
+        let Some(table) = gpt(head, sector_size) else {
+            let other = if sector_size == 512 { 4096 } else { 512 };
+            match gpt(head, other) {
+                Some(_) => {
+                    bail!("it is made for sectors of {other} bytes, the disk has {sector_size}")
+                }
+                None => bail!("its GPT is damaged"),
+            }
+        };
+        let header = &table.header;
+        let entries_length = u64::from(header.number_of_partition_entries)
+            * u64::from(header.size_of_partition_entry);
+        let used = table.iter().filter(|(_, entry)| entry.is_used());
+        Ok(Self::Gpt {
+            first_usable: header.first_usable_lba,
+            entry_sectors: entries_length.div_ceil(u64::from(sector_size)),
+            entries: used
+                .map(|(number, entry)| described(number, entry))
+                .collect(),
+        })
+    }
+
+    /// First and last sector that partitions may use on a disk of `size` bytes, with the backup table
+    /// at its end.
+    pub fn usable(&self, size: u64, sector_size: u32) -> Option<(u64, u64)> {
+        match self {
+            Self::Gpt {
+                first_usable,
+                entry_sectors,
+                ..
+            } => {
+                let sectors = size / u64::from(sector_size);
+                Some((*first_usable, sectors.checked_sub(entry_sectors + 2)?))
+            }
+            Self::Mbr => None,
+        }
+    }
+
+    /// The used entries.
+    pub fn entries(&self) -> &[TableEntry] {
+        match self {
+            Self::Gpt { entries, .. } => entries,
+            Self::Mbr => &[],
+        }
+    }
+}
+
+fn gpt(head: &[u8], sector_size: u32) -> Option<gptman::GPT> {
+    let mut head = Cursor::new(head);
+    head.set_position(u64::from(sector_size));
+    let table = gptman::GPT::read_from(&mut head, u64::from(sector_size)).ok()?;
+    table.is_primary().then_some(table)
+}
+
+fn described(number: u32, entry: &gptman::GPTPartitionEntry) -> TableEntry {
+    TableEntry {
+        number,
+        start: entry.starting_lba,
+        sectors: (entry.ending_lba + 1).saturating_sub(entry.starting_lba),
+        type_guid: guid(&entry.partition_type_guid),
+        guid: Some(guid(&entry.unique_partition_guid)),
+        label: entry.partition_name.as_str().to_owned(),
+        attributes: entry.attribute_bits,
+        fate: Default::default(),
+    }
+}
+
+/// Mixed-endian as GPT stores it (UEFI 2.10, appendix A), in upper case.
+fn guid(bytes: &[u8; 16]) -> String {
+    let order = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
+    let digits: String = order.map(|at| format!("{:02X}", bytes[at])).concat();
+    let parts = [
+        &digits[..8],
+        &digits[8..12],
+        &digits[12..16],
+        &digits[16..20],
+        &digits[20..],
+    ];
+    parts.join("-")
+}
+
+/// The first bytes of the disk that an image makes.
+fn head(path: &Path, compression: Compression) -> Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let mut unpacked: Box<dyn Read> = match compression {
+        Compression::Zstd => Box::new(zstd::Decoder::new(file)?),
+        Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(file)),
+        Compression::Xz => Box::new(lzma_rust2::XzReader::new(file, true)),
+        Compression::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(file)),
+        Compression::None => Box::new(file),
+    };
+    let mut head = Vec::new();
+    unpacked.by_ref().take(HEAD).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+#[cfg(test)]
+pub mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    /// The head of an image of `mebibytes` with a GPT: label, first and last MiB of each partition.
+    pub fn image(mebibytes: usize, sector_size: u64, partitions: &[(&str, u64, u64)]) -> Vec<u8> {
+        let mut disk = Cursor::new(vec![0; mebibytes << 20]);
+        let mut table = gptman::GPT::new_from(&mut disk, sector_size, [7; 16]).unwrap();
+        for (number, (label, first, last)) in (1..).zip(partitions) {
+            table[number] = gptman::GPTPartitionEntry {
+                partition_type_guid: [1; 16],
+                unique_partition_guid: [number as u8; 16],
+                starting_lba: (first << 20) / sector_size,
+                ending_lba: ((last + 1) << 20) / sector_size - 1,
+                attribute_bits: 0,
+                partition_name: (*label).into(),
+            };
+        }
+        gptman::GPT::write_protective_mbr_into(&mut disk, sector_size).unwrap();
+        table.write_into(&mut disk).unwrap();
+        disk.into_inner()
+    }
+
+    #[test]
+    fn the_table_of_a_compressed_image() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = image(8, 512, &[("boot", 1, 2), ("root", 3, 6)]);
+        let zstd = zstd::encode_all(disk.as_slice(), 1).unwrap();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&disk).unwrap();
+        for (compression, bytes) in [
+            (Compression::Zstd, zstd),
+            (Compression::Gzip, gzip.finish().unwrap()),
+            (Compression::None, disk),
+        ] {
+            let path = folder.path().join("image");
+            std::fs::write(&path, bytes).unwrap();
+            let table = ImageTable::read(&path, compression, 512).unwrap();
+            let shown: Vec<_> = table
+                .entries()
+                .iter()
+                .map(|e| (e.number, e.label.as_str(), e.start, e.sectors))
+                .collect();
+            assert_eq!(shown, [(1, "boot", 2048, 4096), (2, "root", 6144, 8192)]);
+            assert_eq!(
+                table.usable(64 << 20, 512),
+                Some((34, (64 << 11) - 34)),
+                "to the end of the disk, not of the image"
+            );
+            assert_eq!(
+                table.entries()[0].type_guid,
+                "01010101-0101-0101-0101-010101010101"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_table_for_this_disk() {
+        let failure = |head: &[u8], sector_size| {
+            ImageTable::of_head(head, sector_size)
+                .unwrap_err()
+                .to_string()
+        };
+        let disk = image(4, 4096, &[("root", 1, 2)]);
+        assert_eq!(
+            failure(&disk, 512),
+            "it is made for sectors of 4096 bytes, the disk has 512"
+        );
+        assert_eq!(failure(&[0; 4096], 512), "there is none");
+        let mut damaged = image(4, 512, &[("root", 1, 2)]);
+        damaged[512 + 40] ^= 1;
+        assert_eq!(failure(&damaged, 512), "its GPT is damaged");
+    }
+}

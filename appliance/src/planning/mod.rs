@@ -1,0 +1,252 @@
+//! One machine's hardware and configuration → what happens to its disks.
+//!
+//! Gathers what the planner needs and leaves every decision to it:
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`image`] | reads the partition table that an image brings |
+//! | [`hardware`] | the inventory in the terms of `hardway_ignition` |
+//! | [`disks`] | what the configuration's operations do with disks, for `plan()` to judge |
+//! | [`own_ignition`] | what is added for images that bring Ignition along |
+//! | [`documents`] | the documents that plans were made with, until they are fetched |
+
+use hardway_ignition::{Circumstances, Report, operations};
+use hardway_model::cluster::{Cluster, ImageSource, Machine};
+use hardway_model::desired::{ConfigApplier, DesiredMachine};
+use hardway_model::identity::Sha256;
+use hardway_model::inventory::{self, Inventory};
+use hardway_model::lifecycle::MachineState;
+use hardway_model::plan::{self, Decision, Preparation, Refusal, RefusalReason};
+
+use crate::context::Context;
+use crate::render::{self, Rendered};
+use crate::{clock, images};
+
+mod disks;
+mod documents;
+pub mod hardware;
+mod image;
+mod own_ignition;
+#[cfg(test)]
+mod tests;
+
+pub use documents::Documents;
+pub use own_ignition::Confirmation;
+
+use image::ImageTable;
+
+/// Whose plan is made, and of what.
+#[derive(Clone, Copy)]
+pub struct Subject<'a> {
+    /// The cluster's file.
+    pub cluster: &'a Cluster,
+    /// The machine as it is declared.
+    pub machine: &'a Machine,
+    /// What is remembered of it.
+    pub state: &'a MachineState,
+    /// Its hardware.
+    pub inventory: &'a Inventory,
+    /// Version of the agent that asks.
+    pub agent: &'a str,
+    /// What its system will confirm with.
+    pub confirmation_key: &'a str,
+}
+
+/// What the planner says of a declared machine, and the document that an installation fetches.
+pub fn decide(context: &Context, subject: Subject<'_>) -> (Decision, Option<Rendered>) {
+    let Subject {
+        cluster, machine, ..
+    } = subject;
+    let Some(desired) = cluster.desired(machine, Sha256([0; 32])) else {
+        return (
+            configuration(format!("{} is not of this cluster", machine.name)),
+            None,
+        );
+    };
+    // A mistake in the configuration keeps nobody from starting what is installed already.
+    let unprepared = judge(&desired, subject, None);
+    if matches!(unprepared, Decision::AlreadyInstalled { .. }) {
+        return (unprepared, None);
+    }
+    let prepared = present(context, cluster, machine).and_then(|()| {
+        match plan::system_disk(&desired, subject.inventory) {
+            Ok(system) => prepare(context, subject, &desired, system).map(Some),
+            Err(_) => Ok(None),
+        }
+    });
+    match prepared {
+        Ok(Some((rendered, preparation))) => {
+            let desired = DesiredMachine {
+                config: rendered.digest,
+                ..desired
+            };
+            (judge(&desired, subject, Some(&preparation)), Some(rendered))
+        }
+        // It is the planner that says why no disk fits.
+        Ok(None) => (unprepared, None),
+        Err(cause) => (configuration(cause), None),
+    }
+}
+
+/// The document alone, for a machine whose plan was made before.
+pub fn document(context: &Context, subject: Subject<'_>) -> Result<Rendered, String> {
+    match decide(context, subject) {
+        (_, Some(rendered)) => Ok(rendered),
+        (Decision::Refuse { refusal }, None) => Err(refusal.cause),
+        (_, None) => Err("there is nothing to install".to_owned()),
+    }
+}
+
+fn judge(
+    desired: &DesiredMachine,
+    subject: Subject<'_>,
+    preparation: Option<&Preparation>,
+) -> Decision {
+    let circumstances = plan::Circumstances {
+        generation: subject.state.generation,
+        grants: &subject.state.grants,
+        preparation,
+        now: clock::now() / 1000,
+        agent: subject.agent,
+    };
+    plan::plan(desired, subject.inventory, circumstances)
+}
+
+/// What the agent fetches, and what that does with the disks.
+fn prepare(
+    context: &Context,
+    subject: Subject<'_>,
+    desired: &DesiredMachine,
+    system: &inventory::Disk,
+) -> Result<(Rendered, Preparation), String> {
+    let Subject {
+        cluster,
+        machine,
+        inventory,
+        ..
+    } = subject;
+    let config = &context.options.config;
+    let table = || image_table(context, cluster, machine, desired, system);
+    if desired.image.config != ConfigApplier::Agent {
+        if let Some(table) = table()? {
+            own_ignition::check_layout(desired, &table)?;
+        }
+        let url = context.url().unwrap_or_default();
+        let confirmation = Confirmation {
+            url: &url,
+            generation: subject.state.generation,
+            key: subject.confirmation_key,
+        };
+        let part = own_ignition::part(desired, confirmation);
+        let compiled = render::compiled(config, cluster, machine, Some(part))?;
+        return Ok((
+            Rendered::new(compiled.json.into_bytes()),
+            Preparation::default(),
+        ));
+    }
+    let compiled = render::compiled(config, cluster, machine, None)?;
+    let table = match disks::concerns(&compiled.config) {
+        true => table()?,
+        false => None,
+    };
+    let hardware = hardware::hardware(desired, inventory, system, table.as_ref());
+    let circumstances = Circumstances {
+        hardware: Some(&hardware),
+        ..render::circumstances(&compiled)
+    };
+    let work = operations(&compiled.config, &circumstances).map_err(|problems| {
+        let problems = Report::from(problems).to_string();
+        match (disks::concerns(&compiled.config), &table) {
+            (true, None) => format!(
+                "{problems}\nthe image comes from a URL, so that its partition table is not known \
+                 when the plan is made: a configuration that names the system disk or its \
+                 partitions needs an image from the image store"
+            ),
+            _ => problems,
+        }
+    })?;
+    let facts = disks::Facts {
+        desired,
+        inventory,
+        system,
+        hardware: &hardware,
+        table: table.as_ref(),
+    };
+    let preparation =
+        disks::preparation(&compiled.config, &work, facts, &context.options.toolbox())?;
+    Ok((Rendered::of(&work)?, preparation))
+}
+
+/// The table of the machine's image; `None` where it comes from a URL.
+fn image_table(
+    context: &Context,
+    cluster: &Cluster,
+    machine: &Machine,
+    desired: &DesiredMachine,
+    system: &inventory::Disk,
+) -> Result<Option<ImageTable>, String> {
+    let Some(file) = image_file(cluster, machine) else {
+        return Ok(None);
+    };
+    let path = context.options.images.join(file);
+    let table = ImageTable::read(&path, desired.image.compression, system.sector_size);
+    table
+        .map(Some)
+        .map_err(|error| format!("image `{}`: {error:#}", desired.image.name))
+}
+
+fn image_file<'a>(cluster: &'a Cluster, machine: &Machine) -> Option<&'a str> {
+    let profile = cluster.profile(&machine.profile)?;
+    match &cluster.image(&profile.image)?.source {
+        ImageSource::File(file) => Some(file),
+        ImageSource::Url(_) => None,
+    }
+}
+
+fn present(context: &Context, cluster: &Cluster, machine: &Machine) -> Result<(), String> {
+    match image_file(cluster, machine) {
+        Some(file) if !images::is_present(&context.options.images, file) => Err(format!(
+            "the image store lacks {file}, which {} needs",
+            machine.name
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn configuration(cause: String) -> Decision {
+    Decision::Refuse {
+        refusal: Refusal {
+            reason: RefusalReason::Configuration,
+            cause,
+            remedy: "mend it; the machine asks again by itself. `hardway check` judges the whole \
+                     configuration beforehand"
+                .into(),
+            grantable: Vec::new(),
+        },
+    }
+}
+
+/// A machine that nothing in cluster.yaml matches.
+pub fn undeclared(inventory: &Inventory, mac: &str) -> Decision {
+    let system = &inventory.system;
+    let words = [&system.manufacturer, &system.product, &system.serial];
+    let words: Vec<&str> = words
+        .into_iter()
+        .filter_map(|word| word.as_deref())
+        .collect();
+    let hardware = match words.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", words.join(" ")),
+    };
+    Decision::Refuse {
+        refusal: Refusal {
+            reason: RefusalReason::NotDeclared,
+            cause: format!("no machine in cluster.yaml matches {mac}{hardware}"),
+            remedy: format!(
+                "add it to `machines:` in cluster.yaml:\n  - name: NAME\n    match: {{mac: \
+                 \"{mac}\"}}\n    profile: PROFILE\n    address: ADDRESS"
+            ),
+            grantable: Vec::new(),
+        },
+    }
+}

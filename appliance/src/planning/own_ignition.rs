@@ -1,0 +1,209 @@
+//! Images that bring Ignition along: what is added to the config that their first boot finds.
+//!
+//! Such a system is not touched by the agent beyond that one file. Two things that the agent does to
+//! other systems are therefore asked of the image's own Ignition, by one more config part: the kernel
+//! arguments of cluster.yaml, and a unit that confirms to the appliance that the system runs. The
+//! unit needs `sh`, `sed` and `curl`, which Fedora CoreOS and Flatcar have.
+
+use hardway_ignition::{Part, PartKind};
+use hardway_model::desired::{ConfigApplier, DesiredMachine};
+use hardway_model::messages::Running;
+use serde_json::{Value, json};
+
+use super::image::ImageTable;
+
+/// Stands for the boot id until the unit runs.
+const BOOT_ID: &str = "BOOT_ID";
+const SCRIPT: &str = "/etc/hardway/confirm.sh";
+const FILE: &str = "/etc/hardway/confirm.json";
+const OWNER_ONLY: u32 = 0o600;
+
+const UNIT: &str = "\
+[Unit]
+Description=Tell the appliance that this system runs
+Wants=network-online.target
+After=network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+Type=exec
+ExecStart=/bin/sh /etc/hardway/confirm.sh
+Restart=on-failure
+RestartSec=30
+RemainAfterExit=yes
+
+[Install]
+WantedBy=multi-user.target
+";
+
+/// What a system presents when it runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Confirmation<'a> {
+    /// The appliance, as `http://10.77.0.1`.
+    pub url: &'a str,
+    /// The generation that is being installed.
+    pub generation: u32,
+    /// What proves that it is the system that was installed.
+    pub key: &'a str,
+}
+
+/// Who applies the config, in cluster.yaml's words, and the partition that it is left on.
+fn place(applier: ConfigApplier) -> Option<(&'static str, &'static str)> {
+    match applier {
+        ConfigApplier::Agent => None,
+        ConfigApplier::Flatcar => Some(("flatcar", "OEM")),
+        ConfigApplier::FedoraCoreos => Some(("fedora-coreos", "boot")),
+    }
+}
+
+/// Whether an image's table has the partition on which its first boot looks for the config.
+pub fn check_layout(desired: &DesiredMachine, table: &ImageTable) -> Result<(), String> {
+    let Some((applier, label)) = place(desired.image.config) else {
+        return Ok(());
+    };
+    let labels: Vec<&str> = table.entries().iter().map(|e| e.label.as_str()).collect();
+    if labels.contains(&label) {
+        return Ok(());
+    }
+    let there_is = match labels.is_empty() {
+        true => "no partition with a label".to_owned(),
+        false => labels.join(", "),
+    };
+    Err(format!(
+        "image `{}` says `config: {applier}`, and it has no partition labelled `{label}`, where its \
+         first boot would look for the configuration; there is {there_is}",
+        desired.image.name
+    ))
+}
+
+/// The part that is merged into the operator's.
+pub fn part(desired: &DesiredMachine, confirmation: Confirmation<'_>) -> Part {
+    let running = Running {
+        machine: desired.machine.clone(),
+        generation: confirmation.generation,
+        key: confirmation.key.to_owned(),
+        boot_id: BOOT_ID.to_owned(),
+    };
+    let file = |path: &str, text: &str| {
+        json!({
+            "path": path,
+            "mode": OWNER_ONLY,
+            "overwrite": true,
+            "contents": {"source": data_url(text)},
+        })
+    };
+    let mut config = json!({
+        "ignition": {"version": "3.0.0"},
+        "storage": {"files": [
+            file(FILE, &json!(running).to_string()),
+            file(SCRIPT, &script(confirmation.url)),
+        ]},
+        "systemd": {"units": [
+            {"name": "hardway-confirm.service", "enabled": true, "contents": UNIT},
+        ]},
+    });
+    if !desired.kernel_arguments.is_empty() {
+        config["ignition"]["version"] = Value::from("3.3.0");
+        config["kernelArguments"] = json!({"shouldExist": desired.kernel_arguments});
+    }
+    Part {
+        name: "the appliance's own part".to_owned(),
+        kind: PartKind::Ignition,
+        text: config.to_string(),
+    }
+}
+
+fn script(url: &str) -> String {
+    format!(
+        "set -eu\nread -r boot_id </proc/sys/kernel/random/boot_id\nsed \"s/{BOOT_ID}/$boot_id/\" {FILE} \
+         |\n    curl --fail --silent --show-error --max-time 30 --data-binary @- \\\n        --header \
+         'content-type: application/json' {url}/agent/v1/running\n"
+    )
+}
+
+/// RFC 2397, every byte that is not unreserved (RFC 3986) percent-encoded.
+fn data_url(text: &str) -> String {
+    let encoded = text.bytes().map(|byte| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+            char::from(byte).to_string()
+        }
+        _ => format!("%{byte:02X}"),
+    });
+    format!("data:,{}", encoded.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::process::Command;
+
+    use super::super::image::tests::image;
+    use super::*;
+
+    #[test]
+    fn the_script_says_what_the_appliance_expects() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", server.local_addr().unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("confirm.json");
+        let running = Running {
+            machine: "node1".into(),
+            generation: 3,
+            key: "k".into(),
+            boot_id: BOOT_ID.into(),
+        };
+        std::fs::write(&file, json!(running).to_string()).unwrap();
+        let text = script(&url).replace(FILE, file.to_str().unwrap());
+        let Ok(mut shell) = Command::new("/bin/sh").args(["-c", &text]).spawn() else {
+            panic!("no shell");
+        };
+        let (mut stream, _) = server.accept().unwrap();
+        let mut request = Vec::new();
+        let mut buffer = [0; 4096];
+        while !request.ends_with(b"}") {
+            let count = stream.read(&mut buffer).unwrap();
+            request.extend_from_slice(&buffer[..count]);
+        }
+        stream
+            .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+            .unwrap();
+        drop(stream);
+        assert!(shell.wait().unwrap().success());
+        let request = String::from_utf8(request).unwrap();
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.starts_with("POST /agent/v1/running HTTP/1.1"),
+            "{head}"
+        );
+        let said: Running = serde_json::from_str(body).unwrap();
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        let expected = Running {
+            boot_id: boot_id.trim().into(),
+            ..running
+        };
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn the_partition_for_the_config_has_to_be_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image");
+        let check = |applier, labels: &[(&str, u64, u64)]| {
+            std::fs::write(&path, image(8, 512, labels)).unwrap();
+            let compression = hardway_model::desired::Compression::None;
+            let table = ImageTable::read(&path, compression, 512).unwrap();
+            let mut desired = super::super::tests::desired();
+            desired.image.config = applier;
+            check_layout(&desired, &table)
+        };
+        let coreos = [("EFI-SYSTEM", 1, 2), ("boot", 3, 4), ("root", 5, 6)];
+        assert_eq!(check(ConfigApplier::FedoraCoreos, &coreos), Ok(()));
+        assert_eq!(
+            check(ConfigApplier::Flatcar, &coreos).unwrap_err(),
+            "image `node` says `config: flatcar`, and it has no partition labelled `OEM`, where its \
+             first boot would look for the configuration; there is EFI-SYSTEM, boot, root"
+        );
+        assert_eq!(check(ConfigApplier::Agent, &[("root", 1, 2)]), Ok(()));
+    }
+}
