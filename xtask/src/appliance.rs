@@ -1,5 +1,6 @@
 //! `image appliance`: the disk that boots by BIOS and UEFI and runs every boot service.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use crate::agent::{self, AgentImage};
+use crate::apt::Package;
 use crate::binaries::{self, Program};
 use crate::disk::fat::{self, FatFile, FatImage, FatKind};
 use crate::disk::{self, Content, DiskLayout, Guid, Partition, grub};
@@ -15,6 +17,7 @@ use crate::kernel::Kernel;
 use crate::manifest::Manifest;
 use crate::modules::Selection;
 use crate::stamp::Stamp;
+use crate::toolbox::{self, Toolbox};
 use crate::{process, progress, stamp, workspace};
 
 const MIB: u64 = 1 << 20;
@@ -52,12 +55,14 @@ struct Guids {
 pub fn build(mirror: Option<&str>) -> Result<PathBuf> {
     let program = binaries::build(Program::Hardway)?;
     let agent = agent::build(mirror)?;
+    let toolbox = toolbox::build(mirror)?;
     let folder = workspace::out().join("appliance");
     let image = folder.join("appliance.img");
     let hash = Stamp::new("appliance")
         .file(&program)?
         .file(&agent.folder.join("manifest.json"))?
         .file(&agent.folder.join("modules/index.json"))?
+        .file(&toolbox.folder.join("manifest.json"))?
         .folder(&workspace::recipe("appliance"))?
         .sources(&[
             "appliance.rs",
@@ -85,6 +90,7 @@ pub fn build(mirror: Option<&str>) -> Result<PathBuf> {
     Builder {
         recipe,
         agent,
+        toolbox,
         folder,
         scratch: scratch.path(),
     }
@@ -97,6 +103,7 @@ pub fn build(mirror: Option<&str>) -> Result<PathBuf> {
 struct Builder<'a> {
     recipe: Recipe,
     agent: AgentImage,
+    toolbox: Toolbox,
     folder: PathBuf,
     scratch: &'a Path,
 }
@@ -177,11 +184,15 @@ impl Builder<'_> {
         self.fat_partition("ESP", Guid::ESP, self.recipe.guids.esp, &image)
     }
 
-    /// The payload folder: `boot/` is what machines fetch by TFTP and HTTP, `modules/` the store.
+    /// The payload folder: `boot/` is what machines fetch by TFTP and HTTP, `modules/` the store,
+    /// `toolbox/` what some of them fetch besides.
     fn payload(&self) -> Result<Vec<(String, FatFile)>> {
         let mut files = Vec::new();
-        for (from, to) in [("", "boot"), ("modules", "modules")] {
-            let folder = self.agent.folder.join(from);
+        for (folder, to) in [
+            (self.agent.folder.clone(), "boot"),
+            (self.agent.folder.join("modules"), "modules"),
+            (self.toolbox.folder.clone(), "toolbox"),
+        ] {
             for entry in
                 fs::read_dir(&folder).with_context(|| format!("listing {}", folder.display()))?
             {
@@ -264,11 +275,7 @@ impl Builder<'_> {
     }
 
     fn write_manifest(&self) -> Result<()> {
-        let mut manifest = Manifest::new(
-            "appliance",
-            self.agent.apt.suite(),
-            self.agent.packages.clone(),
-        );
+        let mut manifest = Manifest::new("appliance", self.agent.apt.suite(), self.packages());
         for name in ["appliance.img", "appliance.qcow2", "appliance.initramfs"] {
             manifest.add_file(&self.folder, name)?;
         }
@@ -276,6 +283,13 @@ impl Builder<'_> {
             &self.folder,
             &[Program::Hardway.package(), Program::Agent.package()],
         )
+    }
+
+    /// Those of the agent's image and of the toolbox.
+    fn packages(&self) -> Vec<Package> {
+        let both = self.agent.packages.iter().chain(&self.toolbox.packages);
+        let different: BTreeSet<&Package> = both.collect();
+        different.into_iter().cloned().collect()
     }
 }
 

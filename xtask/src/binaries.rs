@@ -10,14 +10,19 @@ use serde::Deserialize;
 use crate::{process, progress, workspace};
 
 /// A program that images and labs are made with.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Program {
     /// `hardway`: the appliance's PID 1, its services and the command line.
     Hardway,
     /// `hardway-agent`: PID 1 of a machine that is being installed.
     Agent,
+    /// `hardway-fetch`: what the agent runs to fetch over TLS.
+    Fetch,
     /// `hardway-lab`: the lab and its scenarios.
     Lab,
+    /// `hardway-blackbox`: PID 1 of the guest that conformance cases are played in.
+    Blackbox,
 }
 
 impl Program {
@@ -25,7 +30,9 @@ impl Program {
         match self {
             Program::Hardway => "hardway",
             Program::Agent => "hardway-agent",
+            Program::Fetch => "hardway-fetch",
             Program::Lab => "hardway-lab",
+            Program::Blackbox => "hardway-blackbox",
         }
     }
 
@@ -34,14 +41,22 @@ impl Program {
         match self {
             Program::Hardway => "hardway-appliance",
             Program::Agent => "hardway-agent",
-            Program::Lab => "hardway-qemu-tests",
+            Program::Fetch => "hardway-fetch",
+            Program::Lab | Program::Blackbox => "hardway-qemu-tests",
+        }
+    }
+
+    fn features(self) -> &'static [&'static str] {
+        match self {
+            Program::Fetch => &["tls"],
+            Program::Hardway | Program::Agent | Program::Lab | Program::Blackbox => &[],
         }
     }
 
     fn profile(self) -> &'static str {
         match self {
-            Program::Agent => "agent",
-            Program::Hardway | Program::Lab => "release",
+            Program::Agent | Program::Fetch => "agent",
+            Program::Hardway | Program::Lab | Program::Blackbox => "release",
         }
     }
 }
@@ -76,6 +91,8 @@ fn cargo_build(program: Program) -> Result<PathBuf> {
         "--message-format",
         "json-render-diagnostics",
     ]);
+    let features = program.features().iter();
+    cargo.args(features.flat_map(|feature| ["--features", feature]));
     cargo
         .current_dir(workspace::root())
         .stderr(Stdio::inherit());

@@ -3,8 +3,10 @@
 //! Format: the kernel's Documentation/driver-api/early-userspace/buffer-format.rst.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::Write;
+use std::fs::{self, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -26,6 +28,7 @@ pub struct Archive {
 enum Entry {
     Directory,
     File { mode: u32, data: Vec<u8> },
+    Link { target: String },
     CharacterDevice { major: u32, minor: u32 },
 }
 
@@ -60,11 +63,31 @@ impl Archive {
 
     /// Adds a file and the folders above it.
     pub fn file(&mut self, path: &str, mode: u32, data: Vec<u8>) {
+        self.insert(path, Entry::File { mode, data });
+    }
+
+    /// Adds a symbolic link and the folders above it.
+    pub fn link(&mut self, path: &str, target: &str) {
+        let target = target.to_owned();
+        self.insert(path, Entry::Link { target });
+    }
+
+    fn insert(&mut self, path: &str, entry: Entry) {
         if let Some((folder, _)) = path.rsplit_once('/') {
             self.directory(folder);
         }
-        self.entries
-            .insert(path.to_owned(), Entry::File { mode, data });
+        self.entries.insert(path.to_owned(), entry);
+    }
+
+    /// Writes its folders, files and links below a folder.
+    pub fn unpack(&self, folder: &Path) -> Result<()> {
+        for (path, entry) in &self.entries {
+            let place = folder.join(path);
+            entry
+                .put(&place)
+                .with_context(|| format!("writing {}", place.display()))?;
+        }
+        Ok(())
     }
 
     /// The archive as the kernel reads it, uncompressed.
@@ -108,6 +131,19 @@ impl Archive {
 }
 
 impl Entry {
+    fn put(&self, place: &Path) -> io::Result<()> {
+        match self {
+            Entry::Directory => fs::create_dir_all(place),
+            Entry::File { mode, data } => {
+                fs::write(place, data)?;
+                fs::set_permissions(place, Permissions::from_mode(*mode))
+            }
+            Entry::Link { target } => symlink(target, place),
+            // Only root could.
+            Entry::CharacterDevice { .. } => Ok(()),
+        }
+    }
+
     fn write(&self, path: &str, inode: u32, output: Vec<u8>) -> Result<Vec<u8>> {
         let builder = Builder::new(path).ino(inode).uid(0).gid(0).mtime(0);
         let (builder, data): (Builder, &[u8]) = match self {
@@ -124,6 +160,13 @@ impl Entry {
                     .set_mode_file_type(ModeFileType::Regular)
                     .nlink(1),
                 data,
+            ),
+            Entry::Link { target } => (
+                builder
+                    .mode(0o777)
+                    .set_mode_file_type(ModeFileType::Symlink)
+                    .nlink(1),
+                target.as_bytes(),
             ),
             Entry::CharacterDevice { major, minor } => {
                 let builder = builder
@@ -150,6 +193,7 @@ mod tests {
     fn folders_come_before_their_files_and_everything_is_roots() {
         let mut archive = Archive::for_init(b"program".to_vec());
         archive.file("lib/hardway/modules/index.json", 0o644, b"{}".to_vec());
+        archive.link("sbin/mkfs.ext4", "mke2fs");
         let packed = archive.pack().unwrap();
         assert_eq!(packed, archive.pack().unwrap());
 
@@ -172,5 +216,6 @@ mod tests {
         assert!(position("lib/hardway/modules") < position("lib/hardway/modules/index.json"));
         assert_eq!(seen[position("init")].1, 0o100755);
         assert_eq!(seen[position("dev/console")].1, 0o020600);
+        assert_eq!(seen[position("sbin/mkfs.ext4")].1, 0o120777);
     }
 }

@@ -31,6 +31,9 @@ pub struct Arguments {
     /// Memory of each machine in MiB
     #[arg(long)]
     memory: Option<u32>,
+    /// So many further blank disks for each machine
+    #[arg(long, default_value_t = 0)]
+    data_disks: usize,
     /// Put logs and disks there, and keep the disks
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
@@ -93,6 +96,7 @@ fn words(arguments: &Arguments) -> Vec<String> {
     option("artifacts", Some(shown(&workspace::out())));
     option("nodes", arguments.nodes.map(|nodes| nodes.to_string()));
     option("memory", arguments.memory.map(|memory| memory.to_string()));
+    option("data-disks", Some(arguments.data_disks.to_string()));
     option("keep", arguments.keep.as_deref().map(shown));
     option("json", arguments.json.as_deref().map(shown));
     let firmware = match arguments.firmware {
@@ -140,6 +144,8 @@ mod tests {
                 &out,
                 "--nodes",
                 "5",
+                "--data-disks",
+                "0",
                 "--json",
                 "m.json",
                 "--firmware",

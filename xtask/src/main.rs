@@ -1,11 +1,12 @@
 //! The workspace's own commands, as `cargo xtask …`: thin, they spawn tools.
 //!
 //! - [`setup`]: the host's packages
-//! - [`agent`], [`appliance`], [`node`]: images from the recipes under `images/`
+//! - [`agent`], [`appliance`], [`node`], [`toolbox`]: images from the recipes under `images/`
 //!   - [`binaries`]: this workspace's programs; [`apt`], [`mirror`], [`closure`]: Debian's packages
 //!   - [`kernel`], [`modules`], [`initramfs`], [`disk`]: what images are put together from
 //!   - [`manifest`], [`stamp`]: what they are made of, and whether that has changed
 //! - [`lab`], [`test`]: virtual machines
+//! - [`conformance`]: the cases of real Ignition and Butane
 //! - [`flash`]: the appliance onto a stick
 
 mod agent;
@@ -13,6 +14,7 @@ mod appliance;
 mod apt;
 mod binaries;
 mod closure;
+mod conformance;
 mod disk;
 mod flash;
 mod initramfs;
@@ -27,6 +29,7 @@ mod progress;
 mod setup;
 mod stamp;
 mod test;
+mod toolbox;
 mod workspace;
 
 use std::process::ExitCode;
@@ -60,6 +63,8 @@ enum Command {
         #[command(subcommand)]
         kind: Option<test::Kind>,
     },
+    /// Run the cases of real Ignition and Butane
+    Conformance(conformance::Arguments),
     /// Write the appliance image to a stick or disk
     Flash(flash::Arguments),
 }
@@ -72,6 +77,8 @@ enum Image {
     Agent,
     /// The operating system that labs and tests install
     Node,
+    /// Programs that the agent fetches where a machine's plan needs them
+    Toolbox,
 }
 
 fn main() -> ExitCode {
@@ -94,10 +101,12 @@ fn run(command: Command) -> Result<ExitCode> {
                 Image::Appliance => drop(appliance::build(mirror.as_deref())?),
                 Image::Agent => drop(agent::build(mirror.as_deref())?),
                 Image::Node => drop(node::build(mirror.as_deref())?),
+                Image::Toolbox => drop(toolbox::build(mirror.as_deref())?),
             }
         }
         Command::Lab(arguments) => return lab::run(&arguments),
         Command::Test { kind } => test::run(kind)?,
+        Command::Conformance(arguments) => return conformance::run(&arguments),
         Command::Flash(arguments) => flash::run(&arguments)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -23,6 +23,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("kmod", "depmod"),
     ("mmdebstrap", "the node image's root filesystem"),
     ("mtools", "FAT filesystems without mounting them"),
+    ("openssh-client", "looking into installed systems"),
     ("ovmf", "UEFI firmware of the virtual machines"),
     ("qemu-system-x86", "the virtual machines"),
     ("qemu-utils", "qemu-img"),
@@ -42,6 +43,18 @@ pub fn ensure() -> Result<()> {
     }
     eprintln!("setup: missing on this machine: {}", missing.join(" "));
     install(&missing)
+}
+
+/// Installs a package that something can do without; where that fails, it is said and nothing more.
+pub fn wish(package: &'static str, purpose: &str) {
+    let is_there = process::exists(package);
+    if is_there || !process::exists("apt-get") {
+        return;
+    }
+    eprintln!("setup: {package}, for {purpose}");
+    if let Err(error) = install(&[package]) {
+        eprintln!("setup: {package} is not to be had, so there is no {purpose}: {error:#}");
+    }
 }
 
 /// The command `setup`: as [`ensure`], and says so when nothing was missing.
@@ -140,7 +153,8 @@ fn apt_get(arguments: &[String]) -> Result<()> {
     process::run_visibly(&mut command)
 }
 
-fn is_root() -> bool {
+/// Whether this program may do what root may.
+pub fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").is_ok_and(|data| data.uid() == 0)
 }

@@ -40,14 +40,15 @@ const IMPURE_CRATES: [&str; 11] = [
 ];
 
 /// Who may know whom among the workspace's crates.
-const MAY_KNOW: [(&str, &[&str]); 8] = [
+const MAY_KNOW: [(&str, &[&str]); 9] = [
     ("crates/model", &[]),
     ("crates/ignition", &[]),
     ("crates/userspace", &[]),
     ("crates/netboot", &["model"]),
-    ("appliance", &["model", "netboot", "ignition", "userspace"]),
-    ("initramfs-agent", &["model", "ignition", "userspace"]),
-    ("qemu-tests", &["model"]),
+    ("crates/recognition", &["model"]),
+    ("appliance", &["model", "netboot", "ignition", "userspace", "recognition"]),
+    ("initramfs-agent", &["model", "ignition", "userspace", "recognition"]),
+    ("qemu-tests", &["model", "userspace"]),
     ("xtask", &[]),
 ];
 
