@@ -41,6 +41,8 @@ pub struct LabOptions {
     pub memory: u32,
     /// NICs of the machines.
     pub nic: NicModel,
+    /// Further blank disks of each machine, larger than the first.
+    pub data_disks: usize,
     /// Firmware of the appliance.
     pub appliance_firmware: Firmware,
     /// Whether the OS images are exchanged for others before they are put on the appliance.

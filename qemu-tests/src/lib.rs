@@ -15,13 +15,16 @@
 //! | [`lab`], [`rack`] | all of it together |
 //! | [`up`], [`table`], [`figures`] | `hardway-lab up`: the live table and what was measured |
 //! | [`interrupt`] | Ctrl-C |
+//! | [`conformance`], [`blackbox`] | `hardway-lab conformance`: the real programs' own cases |
 //! | [`scenarios`] | `hardway-lab test`: one scenario a file |
 
 pub mod accelerator;
 pub mod api;
 pub mod appliance;
 pub mod artifacts;
+pub mod blackbox;
 pub mod capture;
+pub mod conformance;
 pub mod disk;
 pub mod figures;
 pub mod frame;

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use hardway_qemu_tests::scenarios::{self, TestOptions};
 use hardway_qemu_tests::up::{self, UpOptions};
 use hardway_qemu_tests::vm::Firmware;
+use hardway_qemu_tests::{conformance, interrupt};
 
 /// Virtual machines that prove Hardway: a rack on this computer, without root.
 #[derive(Parser)]
@@ -35,6 +36,9 @@ enum Command {
         /// Memory of each machine in MiB.
         #[arg(long)]
         memory: Option<u32>,
+        /// So many further blank disks for each machine.
+        #[arg(long, default_value_t = 0)]
+        data_disks: usize,
         /// Put logs and disks there, and keep the disks.
         #[arg(long)]
         keep: Option<PathBuf>,
@@ -55,6 +59,21 @@ enum Command {
         /// The lab's cluster file.
         #[arg(long, default_value = "configs/lab/cluster.yaml")]
         cluster: PathBuf,
+    },
+    /// Run the real programs' own cases.
+    Conformance {
+        /// The folder that holds them.
+        #[arg(long)]
+        corpus: PathBuf,
+        /// Only this corpus, or CORPUS/PART: only its cases with that part in their name.
+        #[arg(long)]
+        only: Option<String>,
+        /// The build's output folder.
+        #[arg(long, default_value = "out")]
+        artifacts: PathBuf,
+        /// Put the guests' logs there.
+        #[arg(long)]
+        keep: Option<PathBuf>,
     },
     /// List the scenarios.
     List,
@@ -78,6 +97,7 @@ fn run(command: Command) -> Result<ExitCode> {
             nodes,
             firmware,
             memory,
+            data_disks,
             keep,
             json,
             artifacts,
@@ -87,6 +107,7 @@ fn run(command: Command) -> Result<ExitCode> {
             nodes,
             firmware,
             memory,
+            data_disks,
             keep,
             json,
             artifacts,
@@ -100,6 +121,25 @@ fn run(command: Command) -> Result<ExitCode> {
             artifacts,
             cluster,
         }),
+        Command::Conformance {
+            corpus,
+            only,
+            artifacts,
+            keep,
+        } => {
+            interrupt::catch()?;
+            let all_well = conformance::run(&conformance::Options {
+                corpus,
+                only,
+                artifacts,
+                keep,
+            })?;
+            Ok(if all_well {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
         Command::List => {
             scenarios::list();
             Ok(ExitCode::SUCCESS)

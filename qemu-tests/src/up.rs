@@ -38,6 +38,8 @@ pub struct UpOptions {
     pub firmware: Firmware,
     /// Memory of each machine in MiB.
     pub memory: Option<u32>,
+    /// Further blank disks of each machine.
+    pub data_disks: usize,
     /// Where logs and disks are kept.
     pub keep: Option<PathBuf>,
     /// Where the figures go.
@@ -74,6 +76,7 @@ pub fn run(options: &UpOptions) -> Result<ExitCode> {
             .memory
             .unwrap_or_else(|| default_memory(options.firmware)),
         nic: NicModel::Virtio,
+        data_disks: options.data_disks,
         appliance_firmware: Firmware::Bios,
         exchanged_images: false,
         keep_disks: options.keep.is_some(),

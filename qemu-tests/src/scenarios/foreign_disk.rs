@@ -42,6 +42,6 @@ pub(super) fn play(lab: &mut Lab) -> Result<()> {
     lab.api.grant_wipe(NODE).context("granting")?;
     let installed = wait_installed(lab, NODE)?;
     expect_installs_begun(&installed, 1)?;
-    ensure!(installed.grant.is_none(), "the grant was not spent");
+    ensure!(installed.grants.is_empty(), "the grant was not spent");
     Ok(())
 }

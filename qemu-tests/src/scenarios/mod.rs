@@ -21,6 +21,8 @@ mod config_mistake;
 mod etcd_cluster;
 mod exchanged_image;
 mod foreign_disk;
+mod ignition_disks;
+mod inside;
 mod power_cut;
 mod restarted_appliance;
 mod uefi;
@@ -72,6 +74,13 @@ const SCENARIOS: &[Scenario] = &[
         proves: "a disk that holds something is untouched until it is granted (with an e1000 NIC)",
         arrange: foreign_disk::arrange,
         play: foreign_disk::play,
+    },
+    Scenario {
+        name: "ignition-disks",
+        proves: "a UEFI machine gets an array, an encrypted volume and filesystems on two disks, \
+                 one of which had to be granted",
+        arrange: ignition_disks::arrange,
+        play: ignition_disks::play,
     },
     Scenario {
         name: "config-mistake",
@@ -132,6 +141,7 @@ pub fn run(options: &TestOptions) -> Result<ExitCode> {
             firmware: Firmware::Bios,
             memory: default_memory(Firmware::Bios),
             nic: NicModel::Virtio,
+            data_disks: 0,
             appliance_firmware: Firmware::Bios,
             exchanged_images: false,
             keep_disks: false,
