@@ -92,7 +92,9 @@ pub fn compile(
             }
             Err(report) => report,
         };
-        report.problems.extend(warnings.in_file(&part.name).problems);
+        report
+            .problems
+            .extend(warnings.in_file(&part.name).problems);
     }
     if report.is_fatal() {
         return Err(report);

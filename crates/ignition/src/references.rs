@@ -213,7 +213,10 @@ impl<'a> Resolver<'a> {
         }
         let refuse = |cause: String| {
             let name = name(authority);
-            Problem::error(at, format!("reading the certificate authority {name}: {cause}"))
+            Problem::error(
+                at,
+                format!("reading the certificate authority {name}: {cause}"),
+            )
         };
         let bytes = self
             .bytes(authority, Purpose::Authorities)

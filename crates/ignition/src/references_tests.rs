@@ -12,17 +12,22 @@ const PEM: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\
 #[derive(Default)]
 struct Table {
     answers: BTreeMap<String, Vec<u8>>,
-    /// URL, headers, settings in force.
-    asked: Vec<(String, Vec<(String, String)>, Fetching)>,
+    asked: Vec<Asked>,
+}
+
+struct Asked {
+    url: String,
+    headers: Vec<(String, String)>,
+    fetching: Fetching,
 }
 
 impl Fetch for Table {
     fn fetch(&mut self, request: &Request<'_>) -> Result<Vec<u8>, String> {
-        self.asked.push((
-            request.url.to_owned(),
-            request.headers.to_vec(),
-            request.fetching.clone(),
-        ));
+        self.asked.push(Asked {
+            url: request.url.to_owned(),
+            headers: request.headers.to_vec(),
+            fetching: request.fetching.clone(),
+        });
         let answer = self.answers.get(request.url).cloned();
         answer.ok_or_else(|| "it answers 404".to_owned())
     }
@@ -38,7 +43,7 @@ impl Table {
     }
 
     fn urls(&self) -> Vec<&str> {
-        self.asked.iter().map(|(url, ..)| url.as_str()).collect()
+        self.asked.iter().map(|asked| asked.url.as_str()).collect()
     }
 
     fn compile(&mut self, config: &Value) -> Result<Compiled, String> {
@@ -80,7 +85,10 @@ fn groups(compiled: &Compiled) -> Vec<&str> {
 #[test]
 fn configs_are_merged_depth_first_and_in_order() {
     let mut table = Table::with(&[
-        ("http://a", &text(&config("a", merging(&["http://a/1", "http://a/2"])))),
+        (
+            "http://a",
+            &text(&config("a", merging(&["http://a/1", "http://a/2"]))),
+        ),
         ("http://a/1", &text(&config("a1", json!({})))),
         ("http://a/2", &text(&config("a2", json!({})))),
         ("http://b", &text(&config("b", json!({})))),
@@ -95,7 +103,11 @@ fn configs_are_merged_depth_first_and_in_order() {
     );
     assert_eq!(compiled.config.ignition.config, References::default());
     assert!(!compiled.json.contains("http://"), "{}", compiled.json);
-    let fetched: Vec<_> = compiled.fetched.iter().map(|one| one.url.as_str()).collect();
+    let fetched: Vec<_> = compiled
+        .fetched
+        .iter()
+        .map(|one| one.url.as_str())
+        .collect();
     assert_eq!(fetched, table.urls());
     assert_eq!(
         compiled.fetched[3].sha256,
@@ -136,7 +148,8 @@ fn data_urls_need_no_fetcher() {
         kind: PartKind::Ignition,
         text: base.to_string(),
     };
-    let compiled = compile(&[part.clone()], &NoLocalFiles, &mut NoFetch).expect("valid");
+    let compiled =
+        compile(std::slice::from_ref(&part), &NoLocalFiles, &mut NoFetch).expect("valid");
     assert_eq!(groups(&compiled), ["base", "a"]);
     assert_eq!(compiled.fetched, []);
     let text = base.to_string().replace(&child, "http://a");
@@ -159,7 +172,7 @@ fn headers_go_with_the_request_they_belong_to() {
     table
         .compile(&config("base", json!({"config": {"merge": merge}})))
         .expect("valid");
-    let headers: Vec<_> = table.asked.iter().map(|(_, headers, _)| headers).collect();
+    let headers: Vec<_> = table.asked.iter().map(|asked| &asked.headers).collect();
     let expected = vec![("X-Auth".to_owned(), "secret".to_owned())];
     assert_eq!(headers, [&expected, &Vec::new()]);
 }
@@ -184,7 +197,10 @@ fn packed_configs_are_unpacked_before_they_are_verified() {
         assert_eq!(groups(&check("gzip", hash).expect("valid")), ["base", "a"]);
     }
     let wrong = check("gzip", sha512(&packed)).expect_err("refused");
-    assert!(wrong.contains("reading http://a: it has the sha512"), "{wrong}");
+    assert!(
+        wrong.contains("reading http://a: it has the sha512"),
+        "{wrong}"
+    );
     let unpacked = check("", sha512(&packed)).expect_err("refused");
     assert!(unpacked.starts_with("http://a"), "{unpacked}");
 }
@@ -197,7 +213,10 @@ fn settings_are_in_force_as_soon_as_they_are_read() {
     second["proxy"] = proxy("second");
     let mut table = Table::with(&[
         ("http://a", &text(&config("a", second))),
-        ("http://a/1", &text(&config("a1", json!({"timeouts": slow})))),
+        (
+            "http://a/1",
+            &text(&config("a1", json!({"timeouts": slow}))),
+        ),
         ("http://b", &text(&config("b", json!({})))),
     ]);
     let mut base = merging(&["http://a", "http://b"]);
@@ -207,7 +226,7 @@ fn settings_are_in_force_as_soon_as_they_are_read() {
     let seen: Vec<_> = table
         .asked
         .iter()
-        .map(|(_, _, fetching)| {
+        .map(|Asked { fetching, .. }| {
             let proxy = fetching.http_proxy.as_deref().unwrap_or_default();
             (proxy, fetching.response_headers, fetching.total)
         })
@@ -237,10 +256,18 @@ fn authorities_are_fetched_once_and_kept_in_the_config() {
     ]);
     let compiled = table.compile(&config("base", base)).expect("valid");
     assert_eq!(table.urls(), ["https://ca", "https://a"]);
-    let in_force = |index: usize| &table.asked[index].2.authorities;
-    assert_eq!((in_force(0).len(), in_force(1).as_slice()), (0, &[PEM.to_owned()][..]));
+    let in_force = |index: usize| &table.asked[index].fetching.authorities;
+    assert_eq!(
+        (in_force(0).len(), in_force(1).as_slice()),
+        (0, &[PEM.to_owned()][..])
+    );
     assert_eq!(compiled.authorities, [PEM]);
-    let kept = &compiled.config.ignition.security.tls.certificate_authorities[0];
+    let kept = &compiled
+        .config
+        .ignition
+        .security
+        .tls
+        .certificate_authorities[0];
     let source = kept.source.as_deref().expect("a source");
     assert_eq!(data_url::decode(source).as_deref(), Ok(PEM.as_bytes()));
     assert_eq!(kept.http_headers, []);
@@ -248,7 +275,7 @@ fn authorities_are_fetched_once_and_kept_in_the_config() {
     let mut base = json!({"config": {"replace": {"source": "https://a"}}});
     base["security"] = named;
     let compiled = table.compile(&config("base", base)).expect("valid");
-    assert_eq!(table.asked[3].2.authorities, [PEM]);
+    assert_eq!(table.asked[3].fetching.authorities, [PEM]);
     assert_eq!(compiled.authorities, Vec::<String>::new());
 }
 
@@ -257,15 +284,17 @@ fn what_cannot_be_read_is_named() {
     let mut invalid = config("a", json!({}));
     invalid["storage"] = json!({"files": [{"path": "relative"}]});
     let mut table = Table::with(&[
-        ("http://loop", &text(&config("a", merging(&["http://loop"])))),
+        (
+            "http://loop",
+            &text(&config("a", merging(&["http://loop"]))),
+        ),
         ("http://old", br#"{"ignition": {"version": "2.2.0"}}"#),
         ("http://invalid", &text(&invalid)),
         ("http://empty", b" \n"),
         ("http://pem", b"-----BEGIN CERTIFICATE-----\n-----END"),
     ]);
-    let authority = |url: &str| {
-        json!({"security": {"tls": {"certificateAuthorities": [{"source": url}]}}})
-    };
+    let authority =
+        |url: &str| json!({"security": {"tls": {"certificateAuthorities": [{"source": url}]}}});
     let at = "at $.ignition.config.merge.0";
     for (references, expected) in [
         (
@@ -291,7 +320,8 @@ fn what_cannot_be_read_is_named() {
         ),
         (
             json!({"config": {"replace": {"source": ""}}}),
-            "base.ign: error: reading an empty source: not a URL at $.ignition.config.replace".to_owned(),
+            "base.ign: error: reading an empty source: not a URL at $.ignition.config.replace"
+                .to_owned(),
         ),
         (
             authority("http://pem"),

@@ -140,14 +140,21 @@ fn parts_merge_in_order_and_have_one_digest() {
         part("motd.ign", &body.to_string())
     };
     let found = operations(&[motd("one"), motd("two")]);
-    let [Operation::File(file), Operation::WriteResult { .. }, Operation::Relabel { .. }] =
-        found.as_slice()
+    let [
+        Operation::File(file),
+        Operation::WriteResult { .. },
+        Operation::Relabel { .. },
+    ] = found.as_slice()
     else {
         panic!("{found:?}")
     };
     let source = file.contents.as_ref().map(|contents| &contents.source);
     assert_eq!(source, Some(&Source::Inline(b"two".to_vec())));
-    let digest = |parts: &[Part]| compile(parts, &NoLocalFiles, &mut NoFetch).expect("valid").digest();
+    let digest = |parts: &[Part]| {
+        compile(parts, &NoLocalFiles, &mut NoFetch)
+            .expect("valid")
+            .digest()
+    };
     assert_eq!(digest(&[motd("one"), motd("two")]), digest(&[motd("two")]));
     assert_ne!(digest(&[motd("one")]), digest(&[motd("two")]));
 }
@@ -166,7 +173,9 @@ fn the_version_is_no_newer_than_a_part_needs() {
         (vec![config("3.6.0"), part("base.bu", BASE)], "3.6.0"),
         (vec![part("base.bu", BASE)], "3.3.0"),
     ] {
-        let json = compile(&parts, &NoLocalFiles, &mut NoFetch).expect("valid").json;
+        let json = compile(&parts, &NoLocalFiles, &mut NoFetch)
+            .expect("valid")
+            .json;
         let json: Value = serde_json::from_str(&json).expect("JSON");
         assert_eq!(json["ignition"]["version"], expected);
     }

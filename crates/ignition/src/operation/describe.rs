@@ -61,7 +61,10 @@ impl Operation {
             }
             Self::WriteResult { .. } => "/etc/.ignition-result.json: written".to_owned(),
             Self::Relabel { paths } => {
-                format!("SELinux labels, where there is a policy: {}", paths.join(" "))
+                format!(
+                    "SELinux labels, where there is a policy: {}",
+                    paths.join(" ")
+                )
             }
         };
         vec![one]
@@ -83,8 +86,7 @@ fn describe_table(table: &Table) -> Vec<String> {
         rows.push((entry.number, describe_entry(table, entry)));
     }
     let found = table.found.as_deref().unwrap_or_default();
-    let is_gone =
-        |entry: &&TableEntry| !table.entries.iter().any(|new| new.number == entry.number);
+    let is_gone = |entry: &&TableEntry| !table.entries.iter().any(|new| new.number == entry.number);
     for entry in found.iter().filter(is_gone) {
         let place = extent(entry.start, entry.sectors, table.sector_size);
         rows.push((
@@ -194,7 +196,14 @@ fn describe_mount(mount: &Mount) -> String {
 fn describe_file(file: &super::File) -> String {
     let mut does = Vec::new();
     if file.contents.is_some() {
-        does.push(if file.overwrite { "replaced" } else { "written" }.to_owned());
+        does.push(
+            if file.overwrite {
+                "replaced"
+            } else {
+                "written"
+            }
+            .to_owned(),
+        );
     } else if file.append.is_empty() {
         does.push("made if missing".to_owned());
     }

@@ -68,6 +68,9 @@ fn refuse_references(config: &Config, plan: &mut Plan) {
     let replacement = references.replace.source.as_deref().unwrap_or_default();
     if !replacement.is_empty() {
         let path = "$.ignition.config.replace";
-        plan.refuse(path, "this config has not been put in place of the one that names it");
+        plan.refuse(
+            path,
+            "this config has not been put in place of the one that names it",
+        );
     }
 }

@@ -56,8 +56,7 @@ pub fn operations(
     plan.operations.push(Operation::WriteResult {
         user_config_provided: asks_for_something(config),
     });
-    plan.operations
-        .extend(relabel::relabel(&plan.operations));
+    plan.operations.extend(relabel::relabel(&plan.operations));
     if plan.problems.is_empty() {
         Ok(Operations {
             fetching,
@@ -86,7 +85,10 @@ pub fn needs_hardware(config: &Config) -> bool {
 
 fn asks_for_something(config: &Config) -> bool {
     let mut of_nothing = Config::empty();
-    of_nothing.ignition.version.clone_from(&config.ignition.version);
+    of_nothing
+        .ignition
+        .version
+        .clone_from(&config.ignition.version);
     *config != of_nothing
 }
 

@@ -25,7 +25,9 @@ pub(super) fn relabel(operations: &[Operation]) -> Option<Operation> {
     }
     let is_covered = |path: &String| {
         let mut above = path.as_str();
-        while let Some((parent, _)) = above.rsplit_once('/').filter(|(parent, _)| !parent.is_empty())
+        while let Some((parent, _)) = above
+            .rsplit_once('/')
+            .filter(|(parent, _)| !parent.is_empty())
         {
             if paths.contains(parent) {
                 return true;
@@ -57,7 +59,9 @@ fn written(operation: &Operation) -> Vec<String> {
         Operation::EnsureUser(user) => accounts().into_iter().chain(user.home.clone()).collect(),
         // In a home directory, labelled with its user.
         Operation::AuthorizeKeys { .. } => Vec::new(),
-        Operation::PersistVolumes { .. } => vec!["/etc/crypttab".to_owned(), "/etc/luks".to_owned()],
+        Operation::PersistVolumes { .. } => {
+            vec!["/etc/crypttab".to_owned(), "/etc/luks".to_owned()]
+        }
         Operation::PresetLine { .. } => vec![PRESETS.to_owned()],
         Operation::Mask { .. } | Operation::Unmask { .. } | Operation::UnitFile { .. } => {
             vec![UNITS.to_owned()]

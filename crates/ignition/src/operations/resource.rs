@@ -87,8 +87,6 @@ pub(crate) fn refusal(scheme: &str) -> String {
             "{scheme} sources are not fetched, for lack of a cloud's credentials: name an http or \
              https URL of the same object, or put the content into the config"
         ),
-        scheme => format!(
-            "scheme `{scheme}` is not fetched from: data, http, https and tftp are"
-        ),
+        scheme => format!("scheme `{scheme}` is not fetched from: data, http, https and tftp are"),
     }
 }

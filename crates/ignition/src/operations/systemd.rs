@@ -76,6 +76,9 @@ fn add_presets(systemd: &Systemd, plan: &mut Plan) {
 fn preset(line: String, only_if_enabled: &[&str]) -> Operation {
     Operation::PresetLine {
         line,
-        only_if_enabled: only_if_enabled.iter().map(|unit| (*unit).to_owned()).collect(),
+        only_if_enabled: only_if_enabled
+            .iter()
+            .map(|unit| (*unit).to_owned())
+            .collect(),
     }
 }

@@ -45,7 +45,8 @@ fn check_name(name: &str, at: &str, plan: &mut Plan) {
     let at = format!("{at}.name");
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-+:".contains(c);
     if name.is_empty() || name.starts_with(['-', '.']) || !name.chars().all(is_plain) {
-        let message = "an array's name is one of letters, digits and `._-`: it is found as /dev/md/NAME";
+        let message =
+            "an array's name is one of letters, digits and `._-`: it is found as /dev/md/NAME";
         plan.refuse(at, message);
     } else if name.len() > MAXIMUM_NAME {
         let message = format!("an array's name has at most {MAXIMUM_NAME} characters");
@@ -85,9 +86,8 @@ fn check_members(array: &Raid, level: &str, at: &str, plan: &mut Plan) -> Option
         _ => 1,
     };
     if active < least {
-        let message = format!(
-            "{level} needs at least {least} devices beside the spares: there are {active}"
-        );
+        let message =
+            format!("{level} needs at least {least} devices beside the spares: there are {active}");
         plan.refuse(format!("{at}.devices"), message);
     }
     if given > 0 && matches!(level, "raid0" | "linear") {

@@ -23,11 +23,7 @@ const UNUSED: &str = "00000000-0000-0000-0000-000000000000";
 /// # Errors
 ///
 /// Everything in `spec` that does not go with what stands on the disk.
-pub fn plan(
-    disk: &Disk,
-    spec: &config::Disk,
-    at: &str,
-) -> Result<Option<Table>, Vec<Problem>> {
+pub fn plan(disk: &Disk, spec: &config::Disk, at: &str) -> Result<Option<Table>, Vec<Problem>> {
     let wipe = spec.wipe_table == Some(true);
     let before = Before::read(disk, wipe).map_err(|message| vec![Problem::error(at, message)])?;
     let wanted = Wanted::of(disk, spec, at)?;
@@ -211,7 +207,9 @@ impl<'a> WantedPartition<'a> {
         let per_mib = (1 << 20) / u64::from(disk.sector_size);
         let sectors = |mib: Option<i64>, key: &str| {
             let Some(mib) = mib else { return Ok(None) };
-            let sectors = u64::try_from(mib).ok().and_then(|mib| mib.checked_mul(per_mib));
+            let sectors = u64::try_from(mib)
+                .ok()
+                .and_then(|mib| mib.checked_mul(per_mib));
             sectors.map(Some).ok_or_else(|| {
                 let message = format!("{mib} MiB is no place on a disk");
                 Problem::error(format!("{at}.{key}"), message)
@@ -335,7 +333,8 @@ fn decide(
         };
         match outcome {
             Ok(Some(number)) if disk.active.contains(&number) => {
-                let message = format!("partition {number} is mounted or held and cannot be changed");
+                let message =
+                    format!("partition {number} is mounted or held and cannot be changed");
                 problems.push(Problem::error(&partition.at, message));
             }
             Ok(_) => {}
@@ -447,12 +446,15 @@ impl WantedPartition<'_> {
 fn say(obstacle: Obstacle, number: u32, space: &Space, sector_size: u32) -> String {
     let free = || {
         let blocks = space.free_blocks();
+        let is_worth_naming =
+            |(first, last): &&Extent| last - first >= (1 << 20) / u64::from(sector_size.max(1)) - 1;
         let blocks: Vec<String> = blocks
             .iter()
+            .filter(is_worth_naming)
             .map(|(first, last)| extent(*first, last - first + 1, sector_size))
             .collect();
         if blocks.is_empty() {
-            "nothing is free".to_owned()
+            "less than 1 MiB is free".to_owned()
         } else {
             format!("free are {}", blocks.join(", "))
         }

@@ -49,7 +49,8 @@ fn convert(
 ) -> Option<Volume> {
     check_name(&volume.name, at, plan);
     if volume.cex.enabled == Some(true) {
-        let message = "volumes bound to a Crypto Express card are not made: such cards are of IBM Z";
+        let message =
+            "volumes bound to a Crypto Express card are not made: such cards are of IBM Z";
         plan.refuse(format!("{at}.cex"), message);
     }
     let uuid = lower(&given(&volume.uuid));
@@ -83,7 +84,10 @@ fn check_name(name: &str, at: &str, plan: &mut Plan) {
     // It stands in a line of crypttab, whose fields end at blanks.
     let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '/' && c != '#';
     if name.is_empty() || name == "." || name == ".." || !name.chars().all(is_plain) {
-        plan.refuse(at, format!("`{name}` is no name of a volume: /dev/mapper/NAME"));
+        plan.refuse(
+            at,
+            format!("`{name}` is no name of a volume: /dev/mapper/NAME"),
+        );
     } else if name == "control" {
         plan.refuse(at, "/dev/mapper/control is taken by device mapper itself");
     } else if name.len() > MAXIMUM_NAME {
@@ -120,7 +124,10 @@ fn check_reuse(volume: &Volume, has_key: bool, at: &str, target: &Target<'_>, pl
         ),
         Some(_) => return,
     };
-    let message = format!("on {}, {why}: `wipeVolume: true` would erase it", volume.device);
+    let message = format!(
+        "on {}, {why}: `wipeVolume: true` would erase it",
+        volume.device
+    );
     plan.refuse(at, message);
 }
 
