@@ -27,9 +27,14 @@ pub(crate) struct Framed<R> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Bytes that are left, of the body or of the chunk.
-    Counted { left: u64, chunked: bool },
+    Counted {
+        left: u64,
+        chunked: bool,
+    },
     /// A chunk's size comes next; behind the first chunk, after a line end.
-    Size { first: bool },
+    Size {
+        first: bool,
+    },
     UntilClose,
     End,
 }
@@ -68,8 +73,9 @@ impl<R: Read> Framed<R> {
         let line = self.line()?;
         // Extensions follow a semicolon.
         let digits = line.split(';').next().unwrap_or_default().trim();
-        let is_size =
-            !digits.is_empty() && digits.len() <= 16 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        let is_size = !digits.is_empty()
+            && digits.len() <= 16
+            && digits.bytes().all(|b| b.is_ascii_hexdigit());
         let left = u64::from_str_radix(digits, 16).ok().filter(|_| is_size);
         let left = left.ok_or_else(|| broken("a chunk has no size"))?;
         self.state = State::Counted {

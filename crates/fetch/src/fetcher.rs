@@ -272,13 +272,11 @@ fn usual_headers() -> Vec<(String, String)> {
 }
 
 /// The usual headers, and the configuration's in their place and after them.
-fn effective(
-    url: &str,
-    headers: &[(String, String)],
-) -> Result<Vec<(String, String)>, FetchError> {
+fn effective(url: &str, headers: &[(String, String)]) -> Result<Vec<(String, String)>, FetchError> {
     let mut all = usual_headers();
     for (name, value) in headers {
-        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let is_token =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         let is_sound = !name.is_empty()
             && name.bytes().all(is_token)
             && !value.contains(|c: char| c.is_control() && c != '\t');

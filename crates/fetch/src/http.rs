@@ -102,7 +102,11 @@ impl Request<'_> {
 
     /// RFC 9110, section 9.3.6.
     fn open_tunnel(&self, wire: &mut Box<dyn Wire>, proxy: &Url) -> Result<(), FetchError> {
-        let target = format!("{}:{}", self.url.bracketed_host(), self.url.port_or_default());
+        let target = format!(
+            "{}:{}",
+            self.url.bracketed_host(),
+            self.url.port_or_default()
+        );
         let text = format!(
             "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{}\r\n",
             authorization("Proxy-Authorization", proxy)
@@ -218,7 +222,11 @@ fn parse_head(bytes: &[u8]) -> io::Result<Head> {
             .filter(move |field| field.name.eq_ignore_ascii_case(name))
             .map(|field| String::from_utf8_lossy(field.value).trim().to_owned())
     };
-    let framing = framing(status, values("transfer-encoding"), values("content-length"));
+    let framing = framing(
+        status,
+        values("transfer-encoding"),
+        values("content-length"),
+    );
     Ok(Head {
         status,
         location: values("location").next(),
@@ -242,7 +250,12 @@ fn framing(
         _ => return None,
     }
     let mut lengths: Vec<String> = lengths
-        .flat_map(|value| value.split(',').map(|part| part.trim().to_owned()).collect::<Vec<_>>())
+        .flat_map(|value| {
+            value
+                .split(',')
+                .map(|part| part.trim().to_owned())
+                .collect::<Vec<_>>()
+        })
         .collect();
     lengths.dedup();
     match lengths.as_slice() {
@@ -271,7 +284,10 @@ mod tests {
             ),
             ("200 OK\r\nTransfer-Encoding: gzip, chunked", None),
             ("200 OK\r\nServer: x", Some(Framing::UntilClose)),
-            ("204 No Content\r\nContent-Length: 5", Some(Framing::Length(0))),
+            (
+                "204 No Content\r\nContent-Length: 5",
+                Some(Framing::Length(0)),
+            ),
         ] {
             let text = format!("HTTP/1.1 {head}\r\n\r\n");
             let found = parse_head(text.as_bytes()).ok().map(|head| head.framing);
@@ -282,9 +298,13 @@ mod tests {
 
     #[test]
     fn the_head_is_read_and_not_a_byte_more() {
-        let mut wire = &b"HTTP/1.1 302 Found\r\nLocation:  /there \r\nContent-Length: 2\r\n\r\nok"[..];
+        let mut wire =
+            &b"HTTP/1.1 302 Found\r\nLocation:  /there \r\nContent-Length: 2\r\n\r\nok"[..];
         let head = read_head(&mut wire).expect("a head");
-        assert_eq!((head.status, head.location.as_deref()), (302, Some("/there")));
+        assert_eq!(
+            (head.status, head.location.as_deref()),
+            (302, Some("/there"))
+        );
         assert_eq!(wire, b"ok");
         assert!(read_head(&mut &[b'x'; LONGEST_HEAD + 1][..]).is_err());
     }

@@ -56,10 +56,9 @@ impl Trust {
             url: "(before any request)".to_owned(),
             cause: error.to_string(),
         };
-        let chains =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-                .build()
-                .map_err(|error| refuse(&error))?;
+        let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+            .build()
+            .map_err(|error| refuse(&error))?;
         let verifier = Verifier { chains, configured };
         let config = ClientConfig::builder_with_provider(provider as Arc<CryptoProvider>)
             .with_safe_default_protocol_versions()

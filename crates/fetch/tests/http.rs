@@ -16,11 +16,7 @@ fn within(total: u32) -> Fetching {
     }
 }
 
-fn fetch(
-    fetching: &Fetching,
-    url: &str,
-    headers: &[(&str, &str)],
-) -> Result<String, FetchError> {
+fn fetch(fetching: &Fetching, url: &str, headers: &[(&str, &str)]) -> Result<String, FetchError> {
     let owned = |(name, value): &(&str, &str)| (name.to_string(), value.to_string());
     let headers: Vec<_> = headers.iter().map(owned).collect();
     let bytes = Fetcher::new(fetching)?.fetch(url, &headers, 1 << 20)?;
@@ -131,11 +127,19 @@ fn a_servers_error_is_repeated_and_another_status_is_final() {
             (format!("{url} answers 500"), 400)
         ]
     );
-    for status in ["404 Not Found", "400 Bad Request", "304 Not Modified", "201 Created"] {
+    for status in [
+        "404 Not Found",
+        "400 Bad Request",
+        "304 Not Modified",
+        "201 Created",
+    ] {
         let server = Server::start(vec![answer(status, "words")]);
         let refused = fetch(&within(5), &server.url("/"), &[]).expect_err("final");
         let number = &status[..3];
-        assert_eq!(refused.to_string(), format!("{} answers {number}", server.url("/")));
+        assert_eq!(
+            refused.to_string(),
+            format!("{} answers {number}", server.url("/"))
+        );
         assert_eq!(server.heads().len(), 1, "{status}");
     }
 }
@@ -172,7 +176,9 @@ fn the_total_counts_for_the_headers_too() {
     let refused = fetch(&within(1), &server.url("/"), &[]).expect_err("no answer");
     assert!(start.elapsed() < Duration::from_secs(2));
     assert!(
-        refused.to_string().ends_with("waiting for the answer: the time is up"),
+        refused
+            .to_string()
+            .ends_with("waiting for the answer: the time is up"),
         "{refused}"
     );
 }
@@ -201,13 +207,23 @@ fn the_total_counts_for_the_body_too() {
 fn a_body_is_whole_or_an_error() {
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
     for (bytes, expected) in [
-        (format!("{chunked}3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"), Some("abcde")),
+        (
+            format!("{chunked}3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"),
+            Some("abcde"),
+        ),
         (format!("{chunked}3\r\nabc\r\n"), None),
-        ("HTTP/1.0 200 OK\r\n\r\nto the end".to_owned(), Some("to the end")),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc".to_owned(), None),
+        (
+            "HTTP/1.0 200 OK\r\n\r\nto the end".to_owned(),
+            Some("to the end"),
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc".to_owned(),
+            None,
+        ),
         ("HTTP/1.1 204 No Content\r\n\r\n".to_owned(), Some("")),
         (
-            "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx".to_owned(),
+            "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx"
+                .to_owned(),
             Some("x"),
         ),
     ] {
@@ -218,7 +234,10 @@ fn a_body_is_whole_or_an_error() {
     let server = Server::start(vec![answer("200 OK", &"x".repeat(101))]);
     let fetcher = Fetcher::new(&within(5)).expect("a fetcher");
     let refused = fetcher.fetch(&server.url("/"), &[], 100);
-    assert!(matches!(refused, Err(FetchError::TooLong { limit: 100, .. })));
+    assert!(matches!(
+        refused,
+        Err(FetchError::TooLong { limit: 100, .. })
+    ));
 }
 
 #[test]
@@ -237,7 +256,10 @@ fn a_proxy_is_asked_by_whole_urls() {
         head.starts_with("GET http://www.fake.tld:81/x?y HTTP/1.1\nHost: www.fake.tld:81\n"),
         "{head}"
     );
-    assert!(head.contains("\nProxy-Authorization: Basic bWU6cHc=\n"), "{head}");
+    assert!(
+        head.contains("\nProxy-Authorization: Basic bWU6cHc=\n"),
+        "{head}"
+    );
     // This machine itself is asked directly.
     let body = fetch(&fetching, &direct.url("/"), &[]);
     assert_eq!(body.expect("fetched"), "direct");

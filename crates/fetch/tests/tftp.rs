@@ -85,7 +85,10 @@ fn a_file_that_is_not_there_is_final() {
 #[test]
 fn a_silent_server_is_given_up() {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-    let url = format!("tftp://{}/config", socket.local_addr().expect("its address"));
+    let url = format!(
+        "tftp://{}/config",
+        socket.local_addr().expect("its address")
+    );
     let fetcher = Fetcher::new(&Fetching::default()).expect("a fetcher");
     let refused = fetcher
         .giving_up_after(Duration::from_millis(300))

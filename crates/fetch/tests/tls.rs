@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use hardway_fetch::{FetchError, Fetcher};
 use hardway_ignition::operation::Fetching;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use server::{Answer, Server, answer, read_head, redirect};
@@ -25,8 +25,9 @@ struct Identity {
     authority: String,
 }
 
-fn authority() -> CertificateParams {
+fn authority(name: &str) -> CertificateParams {
     let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("names");
+    params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params
 }
@@ -38,8 +39,9 @@ fn private(key: &KeyPair) -> PrivateKeyDer<'static> {
 /// A certificate for `name` that an authority has signed.
 fn issued(name: &str) -> Identity {
     let authority_key = KeyPair::generate().expect("a key");
-    let pem = authority().self_signed(&authority_key).expect("signed").pem();
-    let issuer = Issuer::new(authority(), authority_key);
+    let of_name = authority(&format!("authority of {name}"));
+    let pem = of_name.self_signed(&authority_key).expect("signed").pem();
+    let issuer = Issuer::new(of_name, authority_key);
     let key = KeyPair::generate().expect("a key");
     let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
     let certificate = params.signed_by(&key, &issuer).expect("signed");
@@ -53,7 +55,7 @@ fn issued(name: &str) -> Identity {
 /// An authority's own certificate, `change`d.
 fn self_signed(change: impl FnOnce(&mut CertificateParams)) -> Identity {
     let key = KeyPair::generate().expect("a key");
-    let mut params = authority();
+    let mut params = authority("itself");
     change(&mut params);
     let certificate = params.self_signed(&key).expect("signed");
     Identity {
@@ -95,7 +97,7 @@ fn fetch(fetching: &Fetching, url: &str) -> Result<Vec<u8>, FetchError> {
 
 #[test]
 fn a_configured_authority_is_trusted() {
-    let (own, other) = (issued("127.0.0.1"), issued("127.0.0.1"));
+    let (own, other) = (issued("127.0.0.1"), issued("other.test"));
     let body = "x".repeat(100_000);
     let (server, url) = serve(&own, vec![answer("200 OK", &body)]);
     // A bundle of several stands in one text.
@@ -124,11 +126,15 @@ fn a_server_that_is_not_trusted_is_final() {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     };
     let unknown = "no authority that is known here";
-    let other = issued("127.0.0.1").authority;
+    let other = issued("other.test").authority;
     for (identity, configured, cause) in [
         (issued("127.0.0.1"), None, unknown),
         (issued("127.0.0.1"), Some(other.clone()), unknown),
-        (self_signed(|_| {}), Some(other), "its certificate is refused"),
+        (
+            self_signed(|_| {}),
+            Some(other),
+            "its certificate is refused",
+        ),
         (issued("elsewhere"), None, unknown),
         (self_signed(expired), None, "expired"),
         (self_signed(elsewhere), None, "not valid for name"),
@@ -140,9 +146,24 @@ fn a_server_that_is_not_trusted_is_final() {
         let start = Instant::now();
         let refused = fetch(&trusting(&configured), &url).expect_err("not trusted");
         assert!(matches!(refused, FetchError::Trust { .. }), "{refused}");
-        assert!(refused.to_string().contains(cause), "{refused}, not {cause}");
+        assert!(
+            refused.to_string().contains(cause),
+            "{refused}, not {cause}"
+        );
         assert!(start.elapsed() < Duration::from_secs(10), "not repeated");
     }
+}
+
+#[test]
+fn an_encrypted_answer_that_is_late_is_repeated() {
+    let own = issued("127.0.0.1");
+    let (server, url) = serve(&own, vec![Answer::Silence, answer("200 OK", "body")]);
+    let fetching = Fetching {
+        response_headers: 1,
+        ..trusting(&[&own.authority])
+    };
+    assert_eq!(fetch(&fetching, &url).expect("fetched"), b"body");
+    assert_eq!(server.heads().len(), 2);
 }
 
 #[test]
@@ -271,5 +292,8 @@ fn the_program_fetches_what_it_is_told_to() {
     assert_eq!(error, format!("{url}: the server is not trusted: {cause}"));
 
     let (succeeded, _, error) = run("{}");
-    assert!(!succeeded && error.starts_with("the order is not understood: "), "{error}");
+    assert!(
+        !succeeded && error.starts_with("the order is not understood: "),
+        "{error}"
+    );
 }

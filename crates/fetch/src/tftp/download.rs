@@ -44,13 +44,9 @@ impl Download {
             end,
             url: url.clone(),
         };
-        download
-            .send()
-            .map_err(|error| broken(error.to_string()))?;
+        download.send().map_err(|error| broken(error.to_string()))?;
         while !download.has_answered && download.client.outcome().is_none() {
-            download
-                .step()
-                .map_err(|error| broken(error.to_string()))?;
+            download.step().map_err(|error| broken(error.to_string()))?;
         }
         match download.client.outcome() {
             Some(Err(failure)) => Err(download.failed(&failure)),

@@ -22,8 +22,7 @@ pub fn answer(status: &str, body: &str) -> Answer {
 
 /// A redirect.
 pub fn redirect(location: &str) -> Answer {
-    let text =
-        format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+    let text = format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
     Answer::Bytes(text.into_bytes())
 }
 
@@ -48,7 +47,9 @@ impl Server {
             let mut answers = answers.into_iter();
             let mut last = None;
             for stream in listener.incoming().map_while(Result::ok) {
-                let Some(stream) = dress(stream) else { continue };
+                let Some(stream) = dress(stream) else {
+                    continue;
+                };
                 last = answers.next().or(last);
                 let mut stream = BufReader::new(stream);
                 if let Some(head) = read_head(&mut stream) {
