@@ -5,7 +5,7 @@ use hardway_ignition::operation::{Group, User};
 
 use super::account_files::Table;
 use super::as_user::as_user;
-use super::root::{Kind, TargetRoot};
+use super::root::{Attributes, Kind, TargetRoot};
 
 mod defaults;
 mod homes;
@@ -80,6 +80,30 @@ pub fn ensure_user(root: &TargetRoot, wanted: &User) -> Result<()> {
         Some(row) => change_user(root, wanted, row),
         None => create_user(root, wanted),
     }
+}
+
+/// Gives a user those directories that are its home or lie in it: what the mount stage made before there
+/// was such a user.
+pub fn take_over(root: &TargetRoot, name: &str, made: &[String]) -> Result<()> {
+    if made.is_empty() {
+        return Ok(());
+    }
+    let row = Table::passwd(root)?
+        .get(name)
+        .with_context(|| format!("there is no user {name}"))?;
+    let (uid, gid) = (number(&row[UID], name)?, number(&row[PRIMARY], name)?);
+    let home = std::path::Path::new(row[HOME].as_str());
+    if home == std::path::Path::new("/") {
+        return Ok(());
+    }
+    let own = Attributes {
+        mode: 0o700,
+        uid,
+        gid,
+    };
+    made.iter()
+        .filter(|path| std::path::Path::new(path).starts_with(home))
+        .try_for_each(|path| root.set_attributes(path, &own))
 }
 
 /// As userdel(8) with `--remove`.

@@ -99,18 +99,30 @@ pub fn carry_out(
     let root = TargetRoot::open(top)?;
     let mut mounts = Mounts::default();
     mounts.add_all(work, top, &root, modules)?;
-    files_stage(&work.operations, &root, &sources)?;
+    files_stage_below(&work.operations, &root, &sources, mounts.made())?;
     drop(root);
     mounts.unmount()?;
     Ok(format!("{} operations applied", work.operations.len()))
 }
 
-/// Carries the operations of the files stage out. Directories, files and links are arranged once the
-/// users are there, and before the first of them is made.
+/// Carries the operations of the files stage out, where nothing was mounted for them.
+#[cfg(test)]
 pub fn files_stage(
     operations: &[Operation],
     root: &TargetRoot,
     sources: &Sources<'_>,
+) -> Result<()> {
+    files_stage_below(operations, root, sources, &[])
+}
+
+/// Carries the operations of the files stage out. Directories, files and links are arranged once the
+/// users are there, and before the first of them is made. `made` are the directories that the mount
+/// stage made: those in a user's home become the user's own.
+fn files_stage_below(
+    operations: &[Operation],
+    root: &TargetRoot,
+    sources: &Sources<'_>,
+    made: &[String],
 ) -> Result<()> {
     let operations: Vec<Operation> = operations
         .iter()
@@ -120,6 +132,10 @@ pub fn files_stage(
     let run = |operations: &[Operation]| {
         operations.iter().try_for_each(|operation| {
             execute(operation, root, sources)
+                .and_then(|()| match operation {
+                    Operation::EnsureUser(user) => accounts::take_over(root, &user.name, made),
+                    _ => Ok(()),
+                })
                 .with_context(|| format!("applying {} {}", name(operation), operation.subject()))
         })
     };

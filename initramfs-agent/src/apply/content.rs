@@ -157,7 +157,11 @@ fn fetch(url: &str, headers: &[(String, String)], sources: &Sources<'_>) -> Resu
     let scheme = url.split(':').next().unwrap_or_default();
     if scheme.eq_ignore_ascii_case("https") {
         return Ok(Box::new(Encrypted::start(
-            url, headers, &fetching, sources,
+            Command::new(PROGRAM),
+            url,
+            headers,
+            &fetching,
+            sources,
         )?));
     }
     let reports = sources.reports.clone();
@@ -170,7 +174,11 @@ fn fetch(url: &str, headers: &[(String, String)], sources: &Sources<'_>) -> Resu
         Ok(body) => Ok(Box::new(body)),
         // A redirect or a proxy that is encrypted.
         Err(FetchError::Encrypted { .. }) => Ok(Box::new(Encrypted::start(
-            url, headers, &fetching, sources,
+            Command::new(PROGRAM),
+            url,
+            headers,
+            &fetching,
+            sources,
         )?)),
         Err(error) => Err(error.into()),
     }
@@ -178,7 +186,7 @@ fn fetch(url: &str, headers: &[(String, String)], sources: &Sources<'_>) -> Resu
 
 /// A body that `hardway-fetch` fetches.
 struct Encrypted {
-    program: Child,
+    running: Child,
     body: ChildStdout,
     /// Gives back the last line that the program told.
     told: Option<JoinHandle<String>>,
@@ -186,22 +194,23 @@ struct Encrypted {
 
 impl Encrypted {
     fn start(
+        mut program: Command,
         url: &str,
         headers: &[(String, String)],
         fetching: &Fetching,
         sources: &Sources<'_>,
     ) -> Result<Self> {
         let order = serde_json::json!({ "url": url, "headers": headers, "fetching": fetching });
-        let mut program = Command::new(PROGRAM)
+        let mut running = program
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("starting {PROGRAM}, which {url} needs"))?;
         let pipes = (
-            program.stdin.take(),
-            program.stdout.take(),
-            program.stderr.take(),
+            running.stdin.take(),
+            running.stdout.take(),
+            running.stderr.take(),
         );
         let (Some(mut input), Some(body), Some(errors)) = pipes else {
             bail!("{PROGRAM} has no pipes");
@@ -212,7 +221,7 @@ impl Encrypted {
         let _ = input.write_all(order.to_string().as_bytes());
         drop(input);
         Ok(Self {
-            program,
+            running,
             body,
             told: Some(told),
         })
@@ -225,7 +234,7 @@ impl Read for Encrypted {
         if count > 0 || buffer.is_empty() {
             return Ok(count);
         }
-        let status = self.program.wait()?;
+        let status = self.running.wait()?;
         let last = self.told.take().and_then(|told| told.join().ok());
         if status.success() {
             return Ok(0);
@@ -240,8 +249,8 @@ impl Read for Encrypted {
 impl Drop for Encrypted {
     fn drop(&mut self) {
         // Ended already, unless the body was not read to its end.
-        let _ = self.program.kill();
-        let _ = self.program.wait();
+        let _ = self.running.kill();
+        let _ = self.running.wait();
     }
 }
 

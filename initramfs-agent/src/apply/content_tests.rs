@@ -125,3 +125,32 @@ fn a_body_that_breaks_off_is_no_content() {
         format!("{url}: the connection ends before the body does")
     );
 }
+
+/// Runs a script in the place of `hardway-fetch`.
+fn fetched_by(script: &str) -> io::Result<String> {
+    let mut program = Command::new("sh");
+    program.args(["-c", script]);
+    let fetching = Fetching::default();
+    let sources = Sources {
+        fetching: &fetching,
+        reports: &Reports::unheard(),
+    };
+    let headers = [("X-Auth".to_owned(), "secret".to_owned())];
+    let url = "https://a/b";
+    let mut text = String::new();
+    Encrypted::start(program, url, &headers, &fetching, &sources)
+        .unwrap()
+        .read_to_string(&mut text)?;
+    Ok(text)
+}
+
+#[test]
+fn what_is_encrypted_is_fetched_by_the_program() {
+    let order: serde_json::Value = serde_json::from_str(&fetched_by("cat").unwrap()).unwrap();
+    assert_eq!(order["url"], "https://a/b");
+    assert_eq!(order["headers"], serde_json::json!([["X-Auth", "secret"]]));
+    assert_eq!(order["fetching"]["responseHeaders"], 10);
+    let broken = "cat > /dev/null; echo begun; echo once >&2; echo https://a/b: late >&2; exit 1";
+    let error = fetched_by(broken).unwrap_err();
+    assert_eq!(error.to_string(), "https://a/b: late");
+}

@@ -1,23 +1,20 @@
 //! The system on the disk: its partitions made known, its root found, mounted and grown.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use hardway_userspace::mounts::{self, Flags};
 use hardway_userspace::{grow, partitions};
 
 use super::Execution;
+use super::disks::nodes;
 use super::own_ignition::Place;
 use super::root::TargetRoot;
 use crate::signatures::{self, Signature};
 use crate::table::{Partition, Table};
 
 const MOUNT_POINT: &str = "/run/target";
-/// How long a device node may take to appear.
-const NODE: Duration = Duration::from_secs(5);
 
 /// A mounted filesystem of the disk. Dropping it unmounts.
 pub struct Mounted {
@@ -196,7 +193,7 @@ impl Drop for Mounted {
 
 /// A partition's device node, and what it holds.
 fn look(disk: &str, partition: &Partition) -> Result<(String, Vec<Signature>)> {
-    let device = node(disk, partition.number);
+    let device = nodes::partition(disk, partition.number);
     let mut file = File::open(&device).with_context(|| format!("opening {device}"))?;
     let found = signatures::find(&mut file, 0, partition.length);
     Ok((
@@ -207,7 +204,7 @@ fn look(disk: &str, partition: &Partition) -> Result<(String, Vec<Signature>)> {
 
 /// Makes the kernel know exactly the partitions of `table`, whatever stands on the disk itself.
 pub fn announce(file: &File, disk: &str, table: &Table) -> Result<()> {
-    let mut known = known(Path::new("/sys/block"), disk);
+    let mut known = nodes::known(Path::new("/sys"), disk);
     let wanted: Vec<_> = table.partitions.iter().collect();
     known.retain(|number, place| {
         let stays = wanted
@@ -226,79 +223,15 @@ pub fn announce(file: &File, disk: &str, table: &Table) -> Result<()> {
                 partition.length,
             )?;
         }
-        wait_for(&node(disk, partition.number))?;
+        nodes::wait_for(&nodes::partition(disk, partition.number))?;
     }
     Ok(())
 }
 
 /// Makes the kernel forget all partitions of a disk that is about to be written.
 pub fn forget(file: &File, disk: &str) -> Result<()> {
-    for number in known(Path::new("/sys/block"), disk).into_keys() {
+    for number in nodes::known(Path::new("/sys"), disk).into_keys() {
         partitions::delete(file, disk, number)?;
     }
     Ok(())
-}
-
-/// Number, start and length in bytes of the partitions that the kernel knows.
-fn known(sys_block: &Path, disk: &str) -> BTreeMap<u32, (u64, u64)> {
-    const UNIT: u64 = 512;
-    let folder = sys_block.join(disk.trim_start_matches("/dev/"));
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| {
-            let number = |file: &str| {
-                let text = std::fs::read_to_string(entry.path().join(file)).ok()?;
-                text.trim().parse::<u64>().ok()
-            };
-            let place = (number("start")? * UNIT, number("size")? * UNIT);
-            Some((number("partition")? as u32, place))
-        })
-        .collect()
-}
-
-/// `/dev/vda` → `/dev/vda3`, `/dev/nvme0n1` → `/dev/nvme0n1p3`.
-fn node(disk: &str, number: u32) -> String {
-    let separator = if disk.ends_with(|c: char| c.is_ascii_digit()) {
-        "p"
-    } else {
-        ""
-    };
-    format!("{disk}{separator}{number}")
-}
-
-fn wait_for(node: &str) -> Result<()> {
-    let deadline = Instant::now() + NODE;
-    while !Path::new(node).exists() {
-        if Instant::now() >= deadline {
-            bail!("{node} does not appear");
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nodes_and_known_partitions() {
-        assert_eq!(node("/dev/vda", 3), "/dev/vda3");
-        assert_eq!(node("/dev/nvme0n1", 3), "/dev/nvme0n1p3");
-        let sys = tempfile::tempdir().unwrap();
-        for (file, text) in [
-            ("partition", "3\n"),
-            ("start", "2048\n"),
-            ("size", "4096\n"),
-        ] {
-            let path = sys.path().join("vda/vda3").join(file);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        }
-        std::fs::create_dir_all(sys.path().join("vda/queue")).unwrap();
-        assert_eq!(
-            known(sys.path(), "/dev/vda"),
-            BTreeMap::from([(3, (1 << 20, 2 << 20))])
-        );
-    }
 }

@@ -18,6 +18,7 @@ use super::modules::Modules;
 use super::own_ignition::Place;
 use super::{Execution, FetchedConfig, filesystem, table};
 use crate::inventory;
+use crate::table::Table;
 
 /// What the steps so far have come to.
 #[derive(Default)]
@@ -61,6 +62,9 @@ impl Installation {
             disks::erase(path).with_context(|| format!("erasing {path}"))?;
             execution.reports.log(&format!("{path}: erased"));
         }
+        if self.disk.is_some() {
+            self.announce()?;
+        }
         let operations = config.operations()?;
         let sources = Sources {
             fetching: &operations.fetching,
@@ -86,6 +90,8 @@ impl Installation {
     pub fn commit(&mut self, receipt: &Receipt) -> Result<String> {
         self.unmount()?;
         self.opened.close()?;
+        // All that was written to other disks.
+        rustix::fs::sync();
         let disk = self.disk()?;
         disk.sync()?;
         disk.commit(receipt)?;
@@ -126,16 +132,23 @@ impl Installation {
     }
 
     fn mount(&mut self, place: Option<&Place>, execution: &mut Execution<'_>) -> Result<Mounted> {
+        let table = self.announce()?;
+        let device = self.disk()?.device();
+        match place {
+            None => Mounted::system(device.path(), &table, Flags::empty(), execution),
+            Some(place) => Mounted::labelled(device.path(), &table, place, execution),
+        }
+    }
+
+    /// Makes the kernel know the partitions of the claimed disk as they are to become.
+    fn announce(&mut self) -> Result<Table> {
         let disk = self.disk()?;
         // The partitions are read through device nodes of their own, past this one's page cache.
         disk.sync()?;
         let table = table::read(disk)?;
         let device = disk.device();
         filesystem::announce(device.file(), device.path(), &table)?;
-        match place {
-            None => Mounted::system(device.path(), &table, Flags::empty(), execution),
-            Some(place) => Mounted::labelled(device.path(), &table, place, execution),
-        }
+        Ok(table)
     }
 
     fn unmount(&mut self) -> Result<()> {

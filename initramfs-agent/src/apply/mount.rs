@@ -15,7 +15,10 @@ use super::root::{Attributes, Kind, TargetRoot};
 
 /// What is mounted in the target root. Dropping it unmounts what still is.
 #[derive(Default)]
-pub struct Mounts(Vec<PathBuf>);
+pub struct Mounts {
+    targets: Vec<PathBuf>,
+    made: Vec<String>,
+}
 
 impl Mounts {
     /// Carries out the mount stage in the tree at `top`, whose root is `root`.
@@ -45,21 +48,26 @@ impl Mounts {
         if matches!(mount.format, Format::Swap | Format::None) {
             return Ok(());
         }
-        make_ready(root, &mount.path)?;
+        self.made.extend(make_ready(root, &mount.path)?);
         let device = nodes::of(&mount.device)?;
         modules.load(modules::of_filesystem(mount.format));
         let target = top.join(mount.path.trim_start_matches('/'));
         let (flags, data) = options(&mount.options);
         mounts::mount(&device, &target, mount.format.name(), flags, &data)?;
-        self.0.push(target);
+        self.targets.push(target);
         Ok(())
+    }
+
+    /// The directories that were made for mount points, and on the way to them.
+    pub fn made(&self) -> &[String] {
+        &self.made
     }
 
     /// Brings everything to the devices and unmounts, the last first. All are tried; the first error
     /// counts.
     pub fn unmount(mut self) -> Result<()> {
         let mut outcome = Ok(());
-        while let Some(target) = self.0.pop() {
+        while let Some(target) = self.targets.pop() {
             outcome = outcome.and(leave(&target));
         }
         outcome
@@ -68,7 +76,7 @@ impl Mounts {
 
 impl Drop for Mounts {
     fn drop(&mut self) {
-        while let Some(target) = self.0.pop() {
+        while let Some(target) = self.targets.pop() {
             // An error is under way already; whoever uses the device next finds it busy and says so.
             let _ = leave(&target);
         }
@@ -85,18 +93,22 @@ fn leave(target: &Path) -> Result<()> {
 }
 
 /// Every directory on the way is there, and none of them is a link: the path is then the same inside
-/// the root and outside.
-fn make_ready(root: &TargetRoot, path: &str) -> Result<()> {
+/// the root and outside. Gives back those that were made.
+fn make_ready(root: &TargetRoot, path: &str) -> Result<Vec<String>> {
+    let mut made = Vec::new();
     let mut reached = String::new();
     for part in path.split('/').filter(|part| !part.is_empty()) {
         reached = format!("{reached}/{part}");
         match root.kind(&reached)? {
             Some(Kind::Directory) => {}
             Some(_) => bail!("{reached} is not a directory, and {path} is a mount point"),
-            None => root.make_directory(&reached, &Attributes::root(0o755))?,
+            None => {
+                root.make_directory(&reached, &Attributes::root(0o755))?;
+                made.push(reached.clone());
+            }
         }
     }
-    Ok(())
+    Ok(made)
 }
 
 /// Options as `mount -o` takes them (mount(8)), as flags and the filesystem's own text.
@@ -188,7 +200,8 @@ mod tests {
     fn a_mount_point_is_made_of_directories_only() {
         let folder = tempfile::tempdir().unwrap();
         let root = TargetRoot::open(folder.path()).unwrap();
-        make_ready(&root, "/var/lib/data").unwrap();
+        let made = make_ready(&root, "/var/lib/data").unwrap();
+        assert_eq!(made, ["/var", "/var/lib", "/var/lib/data"]);
         assert!(folder.path().join("var/lib/data").is_dir());
         make_ready(&root, "/var/lib/data").unwrap();
         std::os::unix::fs::symlink("/", folder.path().join("tmp0")).unwrap();

@@ -20,6 +20,8 @@ mod probe;
 mod table;
 pub mod volume;
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 use hardway_ignition::operation::Operation;
 use hardway_ignition::operation::disks::Device;
@@ -116,9 +118,14 @@ fn execute(operation: &Operation, work: &mut Work<'_>) -> Result<(String, &'stat
             }
             let key = volume.key.as_ref();
             let key = key.map(|key| content::bytes(key, work.sources));
+            let stands = Path::new(&format!("/dev/mapper/{}", volume.name)).exists();
             let opened = key
                 .transpose()
                 .and_then(|key| volume::open(volume, key.as_deref()));
+            if opened.is_err() && !stands {
+                // It may have been opened before something else failed.
+                let _ = volume::close(&volume.name);
+            }
             let done = opened.with_context(|| format!("opening {what}"))?;
             work.opened.0.push(Device::Volume(volume.name.clone()));
             Ok((what, done))

@@ -1,7 +1,7 @@
 //! A partition table from the plan to the disk and to the kernel; and the erasing of disks.
 
-use anyhow::{Context, Result};
-use hardway_ignition::operation::disks::Table;
+use anyhow::{Context, Result, bail};
+use hardway_ignition::operation::disks::{Fate, Table, TableEntry};
 
 use super::nodes::{self, Places};
 use super::table;
@@ -13,6 +13,7 @@ use crate::apply::programs;
 pub fn write(wanted: &Table, system: Option<&mut TargetDisk<BlockDevice>>) -> Result<()> {
     match system.filter(|system| system.device().path() == wanted.disk) {
         Some(system) => {
+            keep_out_of_the_head(wanted)?;
             let planned = table::plan(system, wanted)?;
             let places = nodes::places(&wanted.entries, wanted.sector_size);
             nodes::forget(system.device().file(), &wanted.disk, &places)?;
@@ -26,10 +27,30 @@ pub fn write(wanted: &Table, system: Option<&mut TargetDisk<BlockDevice>>) -> Re
             let mut disk = BlockDevice::open(&wanted.disk)?;
             let planned = table::plan(&disk, wanted)?;
             let places = nodes::places(&wanted.entries, wanted.sector_size);
+            if wanted.wipe {
+                nodes::forget(disk.file(), &wanted.disk, &Places::new())?;
+                // Other kinds of table, and what stood on the disk as a whole.
+                erase_signatures(&wanted.disk)?;
+            }
             nodes::forget(disk.file(), &wanted.disk, &places)?;
             planned.changes.commit(&mut disk)?;
             finish(wanted, &disk, &places)
         }
+    }
+}
+
+/// What is written to a partition in the withheld first MiB would be lost when that is committed.
+fn keep_out_of_the_head(wanted: &Table) -> Result<()> {
+    let starts_there = |entry: &&TableEntry| {
+        matches!(entry.fate, Fate::Created | Fate::Recreated)
+            && entry.start * u64::from(wanted.sector_size) < WITHHELD
+    };
+    match wanted.entries.iter().find(starts_there) {
+        Some(entry) => bail!(
+            "partition {} would begin in the first MiB, where the system's disk has its receipt",
+            entry.number
+        ),
+        None => Ok(()),
     }
 }
 
@@ -61,4 +82,42 @@ pub fn erase(path: &str) -> Result<()> {
 fn erase_signatures(device: &str) -> Result<()> {
     nodes::wait_for(device)?;
     programs::run("wipefs", &["--all", "--force", device]).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_partitions_keep_out_of_the_first_mib() {
+        for (start, sector_size, fate, is_right) in [
+            (34, 512, Fate::Created, false),
+            (2047, 512, Fate::Recreated, false),
+            (2048, 512, Fate::Created, true),
+            (255, 4096, Fate::Created, false),
+            (256, 4096, Fate::Created, true),
+            (34, 512, Fate::Kept, true),
+        ] {
+            let entry = TableEntry {
+                number: 1,
+                start,
+                sectors: 8,
+                type_guid: String::new(),
+                guid: None,
+                label: String::new(),
+                attributes: 0,
+                fate,
+            };
+            let table = Table {
+                disk: "/dev/vda".into(),
+                sector_size,
+                found: None,
+                wipe: false,
+                deleted: Vec::new(),
+                entries: vec![entry],
+                erase: Vec::new(),
+            };
+            assert_eq!(keep_out_of_the_head(&table).is_ok(), is_right, "{start}");
+        }
+    }
 }

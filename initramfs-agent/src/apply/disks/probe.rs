@@ -56,12 +56,13 @@ pub fn find(device: &str) -> Result<Option<Found>> {
     std::fs::File::open(device)
         .and_then(|mut file| file.read_exact(&mut first))
         .with_context(|| format!("reading {device}"))?;
-    let Some(kind) = ask(device, None, "TYPE")? else {
-        return Ok(None);
-    };
-    let among = match kind {
-        Answer::One(kind) => return details(device, None, kind).map(Some),
-        Answer::Several => PRECEDENCE,
+    let among = match ask(device, None, "TYPE")? {
+        Some(Answer::One(kind)) => return details(device, None, kind).map(Some),
+        Some(Answer::Several) => PRECEDENCE,
+        // From 2.41 on blkid says of several filesystems what it says of none: nothing, with the same
+        // status.
+        None if bears_signatures(device)? => PRECEDENCE,
+        None => return Ok(None),
     };
     for kind in among {
         if let Some(Answer::One(found)) = ask(device, Some(kind), "TYPE")? {
@@ -69,6 +70,14 @@ pub fn find(device: &str) -> Result<Option<Found>> {
         }
     }
     bail!("{device} has the signatures of several filesystems at once")
+}
+
+/// Whether there are signatures of anything but partition tables.
+fn bears_signatures(device: &str) -> Result<bool> {
+    let arguments = ["--noheadings", "--output", "USAGE", device];
+    let usages = programs::run("wipefs", &arguments)?;
+    let mut usages = usages.lines().map(str::trim);
+    Ok(usages.any(|usage| !matches!(usage, "" | "partition-table")))
 }
 
 enum Answer {

@@ -141,6 +141,10 @@ fn write<D: Device>(
         set(entry(&mut table, new.number)?, new)
             .with_context(|| format!("setting partition {}", new.number))?;
     }
+    let unplanned = |number: &u32| wanted.entries.iter().all(|entry| entry.number != *number);
+    if let Some(number) = used(&table).map(|(number, _)| number).find(unplanned) {
+        bail!("partition {number} would stay, and the plan does not say so");
+    }
     guard(disk, is_new, size / sector_size)?;
     table.write_into(disk).context("composing the GPT")?;
     Ok((table.header.last_usable_lba + 1) * sector_size)

@@ -304,6 +304,10 @@ fn a_table_that_cannot_be_right_is_not_written() {
         vec![kept(), entry(512, 2, 3, 0, Fate::Created)],
         "setting partition 2: it has no sectors",
     );
+    check(
+        vec![entry(512, 2, 3, 1, Fate::Created)],
+        "partition 1 would stay, and the plan does not say so",
+    );
     let mut nameless = entry(512, 2, 3, 1, Fate::Created);
     nameless.type_guid = "linux".into();
     check(
