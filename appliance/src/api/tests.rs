@@ -1,6 +1,7 @@
 //! Requests against the whole route table: machines on their way to a running system. What the
 //! operator asks is in [`operator`].
 
+mod disks;
 mod operator;
 
 use axum::http::StatusCode;

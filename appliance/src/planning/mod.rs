@@ -25,7 +25,7 @@ use crate::{clock, images};
 mod disks;
 mod documents;
 pub mod hardware;
-mod image;
+pub mod image;
 mod own_ignition;
 #[cfg(test)]
 mod tests;
