@@ -9,6 +9,10 @@ use crate::process;
 
 /// What is used on the host: the package's name on Debian and Ubuntu, and what it is for.
 const PACKAGES: &[(&str, &str)] = &[
+    (
+        "btrfs-progs",
+        "the stand-in for Flatcar's image, and looking into it",
+    ),
     ("bzip2", "packing the images of the agent's tests"),
     ("ca-certificates", "mirrors that speak https"),
     (

@@ -40,14 +40,15 @@ const IMPURE_CRATES: [&str; 11] = [
 ];
 
 /// Who may know whom among the workspace's crates.
-const MAY_KNOW: [(&str, &[&str]); 9] = [
+const MAY_KNOW: [(&str, &[&str]); 10] = [
     ("crates/model", &[]),
     ("crates/ignition", &[]),
     ("crates/userspace", &[]),
     ("crates/netboot", &["model"]),
+    ("crates/fetch", &["ignition"]),
     ("crates/recognition", &["model"]),
-    ("appliance", &["model", "netboot", "ignition", "userspace", "recognition"]),
-    ("initramfs-agent", &["model", "ignition", "userspace", "recognition"]),
+    ("appliance", &["model", "netboot", "ignition", "fetch", "userspace", "recognition"]),
+    ("initramfs-agent", &["model", "ignition", "fetch", "userspace", "recognition"]),
     ("qemu-tests", &["model", "userspace"]),
     ("xtask", &[]),
 ];
