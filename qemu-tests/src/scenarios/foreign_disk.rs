@@ -13,8 +13,9 @@ use crate::disk;
 use crate::lab::{Lab, LabOptions};
 use crate::vm::NicModel;
 
-pub(super) fn arrange(options: &mut LabOptions) {
+pub(super) fn arrange(options: &mut LabOptions) -> Result<()> {
     options.nic = NicModel::E1000;
+    Ok(())
 }
 
 pub(super) fn play(lab: &mut Lab) -> Result<()> {

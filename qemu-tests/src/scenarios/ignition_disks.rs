@@ -61,11 +61,12 @@ const INSIDE: &[(&str, &[&str])] = &[
     ),
 ];
 
-pub(super) fn arrange(options: &mut LabOptions) {
+pub(super) fn arrange(options: &mut LabOptions) -> Result<()> {
     options.firmware = Firmware::Uefi;
     options.memory = default_memory(Firmware::Uefi);
     options.data_disks = 1;
     options.cluster = PathBuf::from("configs/storage/cluster.yaml");
+    Ok(())
 }
 
 pub(super) fn play(lab: &mut Lab) -> Result<()> {

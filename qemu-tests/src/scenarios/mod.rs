@@ -23,6 +23,7 @@ mod exchanged_image;
 mod foreign_disk;
 mod ignition_disks;
 mod inside;
+mod own_ignition;
 mod power_cut;
 mod restarted_appliance;
 mod uefi;
@@ -33,7 +34,7 @@ struct Scenario {
     /// What it proves, in a line.
     proves: &'static str,
     /// What its lab has different from the usual: one BIOS machine with a virtio NIC.
-    arrange: fn(&mut LabOptions),
+    arrange: fn(&mut LabOptions) -> Result<()>,
     /// Plays it. The appliance is off when it begins.
     play: fn(&mut Lab) -> Result<()>,
 }
@@ -42,7 +43,10 @@ const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "etcd-cluster",
         proves: "three blank BIOS machines become a healthy etcd cluster",
-        arrange: |options| options.nodes = Some(3),
+        arrange: |options| {
+            options.nodes = Some(3);
+            Ok(())
+        },
         play: etcd_cluster::play,
     },
     Scenario {
@@ -54,19 +58,22 @@ const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "restarted-appliance",
         proves: "an installation survives the appliance's power cut and happens once",
-        arrange: |_| {},
+        arrange: |_| Ok(()),
         play: restarted_appliance::play,
     },
     Scenario {
         name: "power-cut",
         proves: "a machine that loses power while its disk is written is installed at the next start",
-        arrange: |_| {},
+        arrange: |_| Ok(()),
         play: power_cut::play,
     },
     Scenario {
         name: "exchanged-image",
         proves: "an image whose hash does not match never becomes bootable",
-        arrange: |options| options.exchanged_images = true,
+        arrange: |options| {
+            options.exchanged_images = true;
+            Ok(())
+        },
         play: exchanged_image::play,
     },
     Scenario {
@@ -83,9 +90,15 @@ const SCENARIOS: &[Scenario] = &[
         play: ignition_disks::play,
     },
     Scenario {
+        name: "own-ignition",
+        proves: "images laid out like Fedora CoreOS and Flatcar get their config where they look for it",
+        arrange: own_ignition::arrange,
+        play: own_ignition::play,
+    },
+    Scenario {
         name: "config-mistake",
         proves: "a mistake in cluster.yaml is shown with its place, and nobody is served",
-        arrange: |_| {},
+        arrange: |_| Ok(()),
         play: config_mistake::play,
     },
 ];
@@ -166,7 +179,7 @@ pub fn run(options: &TestOptions) -> Result<ExitCode> {
 
 /// A failure is shown with everything that helps to understand it, while the lab still stands.
 fn play(scenario: &Scenario, mut options: LabOptions) -> Result<()> {
-    (scenario.arrange)(&mut options);
+    (scenario.arrange)(&mut options).context("arranging the lab")?;
     let mut lab = Lab::prepare(options)?;
     let result = panic::catch_unwind(AssertUnwindSafe(|| (scenario.play)(&mut lab)))
         .unwrap_or_else(|_| Err(anyhow!("the scenario panicked")));

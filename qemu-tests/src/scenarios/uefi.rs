@@ -8,10 +8,11 @@ use crate::lab::{Lab, LabOptions};
 use crate::up::default_memory;
 use crate::vm::Firmware;
 
-pub(super) fn arrange(options: &mut LabOptions) {
+pub(super) fn arrange(options: &mut LabOptions) -> Result<()> {
     options.firmware = Firmware::Uefi;
     options.memory = default_memory(Firmware::Uefi);
     options.appliance_firmware = Firmware::Uefi;
+    Ok(())
 }
 
 pub(super) fn play(lab: &mut Lab) -> Result<()> {
