@@ -46,7 +46,7 @@ pub enum Output {
         /// The machine.
         name: String,
         /// The event.
-        event: Event,
+        event: Box<Event>,
     },
     /// The packet is left unanswered, and nobody's timeline is concerned.
     Ignored(String),
@@ -336,7 +336,10 @@ impl Turn<'_, '_> {
             address,
             netboot: self.client.program != Program::OperatingSystem,
         };
-        Output::Observed { name, event }
+        Output::Observed {
+            name,
+            event: Box::new(event),
+        }
     }
 
     fn boot_summary(&self) -> String {

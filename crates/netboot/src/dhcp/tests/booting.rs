@@ -93,7 +93,7 @@ fn the_whole_offer_to_edk2_pxe() {
     );
     assert_eq!(name, "node1");
     assert_eq!(
-        *event,
+        **event,
         Event::Dhcp {
             mac: mac(1),
             summary: "DISCOVER from PXEClient:Arch:00007:UNDI:003000 → offered 10.77.0.11 and \

@@ -157,14 +157,11 @@ fn a_full_pool_is_named_and_recovers() {
         rack.outputs(&request.says(Request));
     }
     let outputs = rack.outputs(&from(25).says(Discover));
-    let [
-        Output::Observed {
-            name,
-            event: Event::Dhcp { summary, .. },
-        },
-    ] = outputs.as_slice()
-    else {
+    let [Output::Observed { name, event }] = outputs.as_slice() else {
         panic!("{outputs:?}");
+    };
+    let Event::Dhcp { summary, .. } = &**event else {
+        panic!("{event:?}");
     };
     assert_eq!(name, "52-54-00-00-00-19");
     assert_eq!(
