@@ -149,7 +149,7 @@ proptest! {
         let wipe = spec.wipe_table == Some(true);
         let Ok(Some(table)) = partitions::plan(&disk, &spec, "$") else { return Ok(()) };
         let per_mib = MIB / u64::from(disk.sector_size);
-        let is_whole = |e: &TableEntry| e.start % per_mib == 0 && e.sectors % per_mib == 0;
+        let is_whole = |e: &TableEntry| e.start.is_multiple_of(per_mib) && e.sectors.is_multiple_of(per_mib);
         let mib = |sectors: u64| i64::try_from(sectors / per_mib).ok();
         let explicit = table.entries.iter().filter(|entry| is_whole(entry));
         let again = config::Disk {

@@ -89,12 +89,14 @@ fn plan_on(machine: &Hardware, storage: &Value) -> Result<Vec<Operation>, Vec<St
         ..Circumstances::default()
     };
     let planned = operations(&parsed.config, &circumstances);
-    planned.map(|planned| planned.operations).map_err(|problems| {
-        let problems = problems.iter();
-        problems
-            .map(|problem| format!("{}: {}", problem.path, problem.message))
-            .collect()
-    })
+    planned
+        .map(|planned| planned.operations)
+        .map_err(|problems| {
+            let problems = problems.iter();
+            problems
+                .map(|problem| format!("{}: {}", problem.path, problem.message))
+                .collect()
+        })
 }
 
 /// What is planned for devices, in words.
@@ -149,10 +151,19 @@ fn a_whole_machine_in_the_order_of_the_work() {
     ];
     assert_eq!(plan(&storage), expected);
     let planned = plan_on(&machine(), &storage).expect("possible");
-    let last: Vec<&str> = planned.iter().rev().take(3).map(Operation::subject).collect();
+    let last: Vec<&str> = planned
+        .iter()
+        .rev()
+        .take(3)
+        .map(Operation::subject)
+        .collect();
     assert_eq!(
         last,
-        ["SELinux labels", "/etc/.ignition-result.json", "/etc/crypttab"]
+        [
+            "SELinux labels",
+            "/etc/.ignition-result.json",
+            "/etc/crypttab"
+        ]
     );
 }
 
@@ -166,7 +177,10 @@ fn every_name_of_a_device() {
         ("/dev/disk/by-partlabel/blank", "/dev/vda5"),
         (r"/dev/disk/by-partlabel/my\x20root", "/dev/vda2"),
         ("/dev/disk/by-label/root", "/dev/vda2"),
-        ("/dev/disk/by-uuid/0FE9A2F6-7f7f-4e5d-9a50-2f5d6c7c0a11", "/dev/vda2"),
+        (
+            "/dev/disk/by-uuid/0FE9A2F6-7f7f-4e5d-9a50-2f5d6c7c0a11",
+            "/dev/vda2",
+        ),
         ("/dev/disk/by-uuid/a1b2-c3d4", "/dev/vda1"),
     ] {
         let storage = json!({"filesystems": [
@@ -176,7 +190,10 @@ fn every_name_of_a_device() {
     }
     let by_guid = json!({"filesystems": [{
         "device": "/dev/disk/by-partuuid/aaaaaaaa-0000-0000-0000-000000000005", "format": "ext4"}]});
-    assert_eq!(plan(&by_guid), ["/dev/vda5: ext4, kept if it is there already"]);
+    assert_eq!(
+        plan(&by_guid),
+        ["/dev/vda5: ext4, kept if it is there already"]
+    );
 }
 
 #[test]
@@ -187,10 +204,22 @@ fn unknown_devices_are_told_with_those_that_are_there() {
     for (name, expected) in [
         ("/dev/sda1", all.to_owned()),
         ("/dev/disk/by-partlabel/ROOT", all.to_owned()),
-        ("/dev/nvme0n1p1", "/dev/nvme0n1 has no partitions".to_owned()),
-        ("/dev/loop7p1", "/dev/loop7 has /dev/loop7p6 (`OEM`)".to_owned()),
-        ("/dev/md/data", "`storage.raid` makes no array before this".to_owned()),
-        ("/dev/mapper/x", "`storage.luks` opens no volume before this".to_owned()),
+        (
+            "/dev/nvme0n1p1",
+            "/dev/nvme0n1 has no partitions".to_owned(),
+        ),
+        (
+            "/dev/loop7p1",
+            "/dev/loop7 has /dev/loop7p6 (`OEM`)".to_owned(),
+        ),
+        (
+            "/dev/md/data",
+            "`storage.raid` makes no array before this".to_owned(),
+        ),
+        (
+            "/dev/mapper/x",
+            "`storage.luks` opens no volume before this".to_owned(),
+        ),
     ] {
         let storage = json!({"filesystems": [{"device": name, "format": "ext4"}]});
         let expected = format!("$.storage.filesystems.0.device: {name} is not there: {expected}");
@@ -198,7 +227,10 @@ fn unknown_devices_are_told_with_those_that_are_there() {
     }
     let disks = "there are /dev/vda, /dev/nvme0n1, /dev/loop7";
     for (name, expected) in [
-        ("/dev/sda", format!("the machine has no disk /dev/sda; {disks}")),
+        (
+            "/dev/sda",
+            format!("the machine has no disk /dev/sda; {disks}"),
+        ),
         ("/dev/vda2", format!("/dev/vda2 is no whole disk; {disks}")),
     ] {
         let storage = json!({"disks": [{"device": name, "wipeTable": true}]});
@@ -215,8 +247,10 @@ fn a_label_that_two_partitions_have_names_neither() {
     });
     assert_eq!(
         refused(&storage),
-        ["$.storage.filesystems.0.device: /dev/disk/by-partlabel/OEM could be any of \
-          /dev/nvme0n1p1, /dev/loop7p6: name one of them"]
+        [
+            "$.storage.filesystems.0.device: /dev/disk/by-partlabel/OEM could be any of \
+          /dev/nvme0n1p1, /dev/loop7p6: name one of them"
+        ]
     );
 }
 
@@ -240,24 +274,52 @@ fn one_device_has_one_use() {
     ]});
     assert_eq!(
         refused(&twice),
-        ["$.storage.disks.1.device: /dev/disk/by-id/virtio-SYSTEM is the disk of $.storage.disks.0 \
-          under another name"]
+        [
+            "$.storage.disks.1.device: /dev/disk/by-id/virtio-SYSTEM is the disk of $.storage.disks.0 \
+          under another name"
+        ]
     );
 }
 
 #[test]
 fn arrays_that_mdadm_would_refuse() {
-    let devices = ["/dev/vda1", "/dev/vda2", "/dev/vda3", "/dev/vda4", "/dev/vda5"];
+    let devices = [
+        "/dev/vda1",
+        "/dev/vda2",
+        "/dev/vda3",
+        "/dev/vda4",
+        "/dev/vda5",
+    ];
     for (level, count, spares, expected) in [
         ("raid0", 1, None, None),
         ("1", 1, None, None),
         ("raid5", 2, None, None),
         ("raid6", 5, Some(1), None),
         ("raid10", 3, Some(1), None),
-        ("raid1", 2, Some(2), Some("spares: of 2 devices, 2 cannot be spares")),
-        ("raid1", 2, Some(-1), Some("spares: of 2 devices, -1 cannot be spares")),
-        ("raid6", 3, None, Some("devices: raid6 needs at least 4 devices beside the spares: there are 3")),
-        ("raid5", 2, Some(1), Some("devices: raid5 needs at least 2 devices beside the spares: there are 1")),
+        (
+            "raid1",
+            2,
+            Some(2),
+            Some("spares: of 2 devices, 2 cannot be spares"),
+        ),
+        (
+            "raid1",
+            2,
+            Some(-1),
+            Some("spares: of 2 devices, -1 cannot be spares"),
+        ),
+        (
+            "raid6",
+            3,
+            None,
+            Some("devices: raid6 needs at least 4 devices beside the spares: there are 3"),
+        ),
+        (
+            "raid5",
+            2,
+            Some(1),
+            Some("devices: raid5 needs at least 2 devices beside the spares: there are 1"),
+        ),
     ] {
         let mut array = json!({"name": "x", "level": level, "devices": devices[..count]});
         if let Some(spares) = spares {
@@ -270,7 +332,10 @@ fn arrays_that_mdadm_would_refuse() {
     for name in ["", "-x", "a b", "a/b", "/dev/md0", &"x".repeat(29)] {
         let array = json!({"name": name, "level": "raid1", "devices": ["/dev/vda1"]});
         let problems = refused(&json!({"raid": [array]}));
-        assert!(problems[0].starts_with("$.storage.raid.0.name: an array's name"), "{problems:?}");
+        assert!(
+            problems[0].starts_with("$.storage.raid.0.name: an array's name"),
+            "{problems:?}"
+        );
     }
 }
 
@@ -304,7 +369,12 @@ fn bindings_are_written_as_clevis_reads_them() {
             ]}}),
             true,
         ),
-        (json!({"tpm2": true}), "sss", json!({"t": 1, "pins": {"tpm2": {}}}), false),
+        (
+            json!({"tpm2": true}),
+            "sss",
+            json!({"t": 1, "pins": {"tpm2": {}}}),
+            false,
+        ),
         (
             json!({"custom": {"pin": "tpm2", "config": "{\"pcr_ids\": \"7\"}", "needsNetwork": true}}),
             "tpm2",
@@ -314,7 +384,10 @@ fn bindings_are_written_as_clevis_reads_them() {
     ] {
         let found = volume(json!({ "clevis": clevis }), Some(true)).expect("possible");
         let found = found.expect("a binding");
-        assert_eq!((found.pin.as_str(), found.needs_network), (pin, needs_network));
+        assert_eq!(
+            (found.pin.as_str(), found.needs_network),
+            (pin, needs_network)
+        );
         let found: Value = serde_json::from_str(&found.config).expect("JSON");
         assert_eq!(found, config);
     }
@@ -398,19 +471,32 @@ fn volumes_that_cannot_be_made() {
 #[test]
 fn filesystems_that_are_there_are_kept_or_refused() {
     for (filesystem, expected) in [
-        (json!({"device": "/dev/vda1", "format": "vfat", "uuid": "A1B2C3D4"}), None),
-        (json!({"device": "/dev/vda1", "format": "vfat", "uuid": "a1b2-c3d4", "label": "ESP"}), None),
-        (json!({"device": "/dev/vda2", "format": "ext4", "uuid": UUID.to_uppercase()}), None),
+        (
+            json!({"device": "/dev/vda1", "format": "vfat", "uuid": "A1B2C3D4"}),
+            None,
+        ),
+        (
+            json!({"device": "/dev/vda1", "format": "vfat", "uuid": "a1b2-c3d4", "label": "ESP"}),
+            None,
+        ),
+        (
+            json!({"device": "/dev/vda2", "format": "ext4", "uuid": UUID.to_uppercase()}),
+            None,
+        ),
         // Which of the two counts, blkid says.
         (json!({"device": "/dev/vda4", "format": "ext4"}), None),
         (json!({"device": "/dev/vda5", "format": "none"}), None),
         (
             json!({"device": "/dev/vda2", "format": "xfs"}),
-            Some(format!("/dev/vda2 holds ext4 `root` ({UUID}), and xfs is wanted")),
+            Some(format!(
+                "/dev/vda2 holds ext4 `root` ({UUID}), and xfs is wanted"
+            )),
         ),
         (
             json!({"device": "/dev/vda2", "format": "ext4", "label": ""}),
-            Some(format!("/dev/vda2 holds ext4 `root` ({UUID}), and ext4 is wanted")),
+            Some(format!(
+                "/dev/vda2 holds ext4 `root` ({UUID}), and ext4 is wanted"
+            )),
         ),
         (
             json!({"device": "/dev/vda1", "format": "none"}),
@@ -456,7 +542,10 @@ fn wrong_labels_and_places_of_filesystems() {
             json!({"format": "vfat", "uuid": UUID}),
             "uuid: vfat takes eight hexadecimal digits, as A1B2-C3D4",
         ),
-        (json!({"format": "xfs", "uuid": "random"}), "uuid: not a UUID"),
+        (
+            json!({"format": "xfs", "uuid": "random"}),
+            "uuid: not a UUID",
+        ),
     ] {
         let mut filesystem = filesystem;
         filesystem["device"] = json!("/dev/vda5");
@@ -481,13 +570,21 @@ fn without_a_machine_only_what_no_machine_could_do_is_refused() {
     assert_eq!(judge(&good), []);
     let planned = operations(&good, &Circumstances::default()).expect("possible");
     let first = &planned.operations[0];
-    let Operation::File(file) = first else { panic!("{first:?}") };
+    let Operation::File(file) = first else {
+        panic!("{first:?}")
+    };
     let source = file.contents.as_ref().map(|contents| &contents.source);
     assert_eq!(source, Some(&Source::Inline(b"hi".to_vec())));
     let bad = config(json!({
         "raid": [{"name": "a", "level": "raid6", "devices": ["/dev/x", "/dev/y"]}],
         "filesystems": [{"device": "/dev/x", "format": "ext4", "path": "/"}],
     }));
-    let paths: Vec<String> = judge(&bad).into_iter().map(|problem| problem.path).collect();
-    assert_eq!(paths, ["$.storage.raid.0.devices", "$.storage.filesystems.0.path"]);
+    let paths: Vec<String> = judge(&bad)
+        .into_iter()
+        .map(|problem| problem.path)
+        .collect();
+    assert_eq!(
+        paths,
+        ["$.storage.raid.0.devices", "$.storage.filesystems.0.path"]
+    );
 }

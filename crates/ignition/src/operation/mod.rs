@@ -250,8 +250,8 @@ pub enum Operation {
         /// Whether the config asked for anything at all.
         user_config_provided: bool,
     },
-    /// Give the SELinux label of the target's own policy to these paths and what is below them, by the
-    /// target's own `setfiles`; nothing to do where `/etc/selinux/config` names no policy that is there.
+    /// Give the SELinux label of the target's own policy to those of these paths that are there, and to
+    /// what is below them, by the target's own `setfiles`; nothing to do where `/etc/selinux/config` names no policy that is there.
     Relabel {
         /// Absolute paths.
         paths: Vec<String>,

@@ -92,14 +92,21 @@ fn add_user(user: &User, circumstances: &Circumstances<'_>, at: &str, plan: &mut
     if !user.ssh_authorized_keys.is_empty() {
         plan.operations.push(Operation::AuthorizeKeys {
             user: user.name.clone(),
-            keys: user
-                .ssh_authorized_keys
-                .iter()
-                .map(|key| key.trim_end_matches('\n').to_owned())
-                .collect(),
+            keys: lines(&user.ssh_authorized_keys),
             whole_file: circumstances.whole_authorized_keys,
         });
     }
+}
+
+/// Keys are joined by line ends, and one ends the file: a key's own stays, but for the last.
+fn lines(keys: &[String]) -> Vec<String> {
+    let mut lines = keys.to_vec();
+    if let Some(last) = lines.last_mut()
+        && last.ends_with('\n')
+    {
+        last.pop();
+    }
+    lines
 }
 
 fn check_name(name: &str, at: &str, plan: &mut Plan) {

@@ -17,7 +17,7 @@ const PRESETS: &str = "/etc/systemd/system-preset";
 const UNITS: &str = "/etc/systemd/system";
 
 /// The last operation: labels for everything that the ones before it write, but for what lies below
-/// another of these paths. The home directories outside of `/home` are the users' own to name.
+/// another of these paths.
 pub(super) fn relabel(operations: &[Operation]) -> Option<Operation> {
     let mut paths: BTreeSet<String> = BTreeSet::new();
     for operation in operations {
@@ -57,8 +57,9 @@ fn written(operation: &Operation) -> Vec<String> {
         | Operation::DeleteGroup { .. }
         | Operation::DeleteUser { .. } => accounts(),
         Operation::EnsureUser(user) => accounts().into_iter().chain(user.home.clone()).collect(),
-        // In a home directory, labelled with its user.
-        Operation::AuthorizeKeys { .. } => Vec::new(),
+        // Below `/home`, or in a home that the config names with its user.
+        Operation::AuthorizeKeys { user, .. } if user == "root" => vec!["/root/.ssh".to_owned()],
+        Operation::AuthorizeKeys { .. } => vec!["/home".to_owned()],
         Operation::PersistVolumes { .. } => {
             vec!["/etc/crypttab".to_owned(), "/etc/luks".to_owned()]
         }
