@@ -14,7 +14,6 @@
 //! | [`http`], [`patience`] | requests, and their repetition |
 //! | [`reports`] | what is told, on consoles and to the appliance |
 //! | [`inventory`] | the hardware, as plain data |
-//! | [`table`], [`signatures`] | what stands on a disk |
 //! | [`session`] | hello, orders, and the next hello |
 //! | [`apply`] | the steps of a plan; `hardway-agent apply` |
 //! | [`toolbox`] | programs that are fetched where a plan needs them |
@@ -33,8 +32,6 @@ mod network;
 mod patience;
 mod reports;
 mod session;
-mod signatures;
-mod table;
 mod toolbox;
 
 use std::process::ExitCode;

@@ -5,10 +5,11 @@ use hardway_ignition::operation::{Group, User};
 
 use super::account_files::Table;
 use super::as_user::as_user;
-use super::root::{Attributes, Kind, TargetRoot};
+use super::root::{Attributes, TargetRoot};
 
 mod defaults;
 mod homes;
+mod subordinate;
 
 use defaults::Defaults;
 
@@ -116,6 +117,7 @@ pub fn delete_user(root: &TargetRoot, name: &str) -> Result<()> {
     shadow.remove(name);
     passwd.store(root)?;
     shadow.store(root)?;
+    subordinate::withdraw(root, name)?;
     set_members(root, name, &[], true)?;
     let (mut group, mut gshadow) = (Table::group(root)?, Table::gshadow(root)?);
     let own = group.get(name).filter(|own| {
@@ -189,6 +191,10 @@ fn create_user(root: &TargetRoot, wanted: &User) -> Result<()> {
         &group_names(root, &wanted.groups)?,
         false,
     )?;
+    let is_person = defaults.is_person(wanted.system, wanted.uid);
+    if is_person {
+        subordinate::assign(root, &wanted.name, &defaults)?;
+    }
     if wanted.create_home {
         homes::create(root, &home, uid, gid, defaults.home_mode)?;
     }
@@ -228,7 +234,7 @@ fn primary_group(root: &TargetRoot, wanted: &User, uid: u32, defaults: &Defaults
 
 fn change_user(root: &TargetRoot, wanted: &User, mut row: Vec<String>) -> Result<()> {
     let name = &wanted.name;
-    let old_home = row[HOME].clone();
+    let old_row = row.clone();
     if let Some(uid) = wanted.uid {
         let passwd = Table::passwd(root)?;
         if passwd
@@ -267,18 +273,16 @@ fn change_user(root: &TargetRoot, wanted: &User, mut row: Vec<String>) -> Result
     if !wanted.groups.is_empty() {
         set_members(root, name, &group_names(root, &wanted.groups)?, true)?;
     }
-    let home = row[HOME].trim_end_matches('/');
-    if old_home != row[HOME]
-        && root.kind(&old_home)? == Some(Kind::Directory)
-        && root.kind(home)?.is_none()
-    {
-        root.rename(old_home.trim_end_matches('/'), home)?;
-    }
-    let (uid, gid) = (number(&row[UID], name)?, number(&row[PRIMARY], name)?);
-    if !home.is_empty() && root.kind(home)? == Some(Kind::Directory) {
-        root.set_owner(home, uid, gid)?;
-    }
-    Ok(())
+    let before = owner(&old_row, name)?;
+    homes::change(
+        root,
+        (&old_row[HOME], before),
+        (&row[HOME], owner(&row, name)?),
+    )
+}
+
+fn owner(row: &[String], name: &str) -> Result<(u32, u32)> {
+    Ok((number(&row[UID], name)?, number(&row[PRIMARY], name)?))
 }
 
 /// Enters `user` into these groups, and with `only` takes it out of all others.

@@ -23,7 +23,7 @@ fn system() -> System {
         ("/etc/gshadow", GSHADOW),
         (
             "/etc/login.defs",
-            "# UID_MIN 5\nUID_MIN\t1000\nPASS_MAX_DAYS 99999\nHOME_MODE 0700\n",
+            "# UID_MIN 5\nUID_MIN\t1000\nPASS_MAX_DAYS 99999\nHOME_MODE 0700\nUSERGROUPS_ENAB yes\n",
         ),
         ("/etc/skel/.profile", "profile\n"),
     ] {
@@ -191,7 +191,7 @@ fn an_existing_user_changes_only_where_told() {
     assert_eq!(system.new_lines(), [""; 0]);
     let changed = User {
         password_hash: Some("$6$new".to_owned()),
-        home: Some("/var/old".to_owned()),
+        home: Some("/home/older".to_owned()),
         groups: vec!["users".to_owned()],
         ..user("old")
     };
@@ -199,7 +199,7 @@ fn an_existing_user_changes_only_where_told() {
     assert_eq!(
         system.new_lines(),
         [
-            "passwd old:x:1000:1000:Old,,,:/var/old:/bin/sh",
+            "passwd old:x:1000:1000:Old,,,:/home/older:/bin/sh",
             "group sudo:x:27:",
             "group users:x:100:old",
             "shadow old:$6$new:19000:0:99999:7:::",
@@ -207,7 +207,7 @@ fn an_existing_user_changes_only_where_told() {
             "gshadow users:*::old",
         ]
     );
-    assert_eq!(system.root.read("/var/old/file").unwrap().unwrap(), b"x");
+    assert_eq!(system.root.read("/home/older/file").unwrap().unwrap(), b"x");
 }
 
 #[test]

@@ -11,8 +11,8 @@ use super::Execution;
 use super::disks::nodes;
 use super::own_ignition::Place;
 use super::root::TargetRoot;
-use crate::signatures::{self, Signature};
-use crate::table::{Partition, Table};
+use hardway_recognition::signatures::{self, Signature};
+use hardway_recognition::table::{Partition, Table};
 
 const MOUNT_POINT: &str = "/run/target";
 

@@ -16,7 +16,7 @@ use super::Execution;
 use super::boot_entries::{self, BootEntry};
 use super::filesystem::{Mounted, announce};
 use super::root::TargetRoot;
-use crate::table::Table;
+use hardway_recognition::table::Table;
 
 /// How long the last reports may take.
 const LAST_WORDS: Duration = Duration::from_secs(15);

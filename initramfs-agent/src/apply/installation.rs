@@ -18,7 +18,7 @@ use super::modules::Modules;
 use super::own_ignition::Place;
 use super::{Execution, FetchedConfig, filesystem, table};
 use crate::inventory;
-use crate::table::Table;
+use hardway_recognition::table::Table;
 
 /// What the steps so far have come to.
 #[derive(Default)]

@@ -123,6 +123,15 @@ impl TargetRoot {
         }
     }
 
+    /// Whether anything is where the path leads, links followed.
+    pub fn exists(&self, path: &str) -> Result<bool> {
+        match self.resolve(path, OFlags::PATH) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+            Err(error) => Err(error).with_context(|| format!("looking for {path}")),
+        }
+    }
+
     /// The kind of what stands at the path itself.
     pub fn kind(&self, path: &str) -> Result<Option<Kind>> {
         Ok(self
@@ -257,11 +266,13 @@ impl TargetRoot {
         }
     }
 
-    /// Moves a directory or file to another place in the root.
+    /// Moves a directory or file to another place in the root, whose directory is there.
     pub fn rename(&self, from: &str, to: &str) -> Result<()> {
-        let (folder, name) = self.ready(to)?;
         self.parent(from)
-            .and_then(|(old, old_name)| renameat(&old, old_name, &folder, name))
+            .and_then(|(old, old_name)| {
+                let (folder, name) = self.parent(to)?;
+                renameat(&old, old_name, &folder, name)
+            })
             .with_context(|| format!("moving {from} to {to}"))
     }
 

@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use anyhow::{Context, Result, bail};
 
 use super::disk::{Device, TargetDisk};
-use crate::table::{Kind, Table};
+use hardway_recognition::table::{Kind, Table};
 
 /// Checks that what was written is a disk with partitions that this disk can boot, and gives the
 /// end of the last partition to the device.

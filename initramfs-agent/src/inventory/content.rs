@@ -7,8 +7,8 @@ use std::path::Path;
 use hardway_model::inventory::Content;
 use hardway_model::receipt::{self, Receipt, ReceiptError, Stage};
 
-use crate::signatures;
-use crate::table::{Kind, Table};
+use hardway_recognition::signatures;
+use hardway_recognition::table::{Kind, Table};
 
 const MIB: u64 = 1 << 20;
 
@@ -146,7 +146,7 @@ mod tests {
     use hardway_model::identity::Sha256;
 
     use super::*;
-    use crate::table::tests::gpt_disk;
+    use hardway_recognition::fixture::gpt_disk;
 
     fn check(disk: Vec<u8>) -> Content {
         let size = disk.len() as u64;

@@ -57,6 +57,26 @@ impl Defaults {
             .context("no group number is free")
     }
 
+    /// Whether a new user is one who gets subordinate ids: no system's user, by its own number neither.
+    pub fn is_person(&self, system: bool, uid: Option<u32>) -> bool {
+        let people = self.limit("UID_MIN", 1000)..=self.limit("UID_MAX", 60000);
+        !system && uid.is_none_or(|uid| people.contains(&uid))
+    }
+
+    /// The numbers from which subordinate ids are taken, and how many a user gets. `kind` is `UID` or
+    /// `GID`.
+    pub fn subordinate(&self, kind: &str) -> (std::ops::RangeInclusive<u32>, u32) {
+        let first = self.limit(&format!("SUB_{kind}_MIN"), 100_000);
+        let last = self.limit(&format!("SUB_{kind}_MAX"), 600_100_000);
+        (first..=last, self.limit(&format!("SUB_{kind}_COUNT"), 65536))
+    }
+
+    fn limit(&self, key: &str, otherwise: u32) -> u32 {
+        word(&self.login, key)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(otherwise)
+    }
+
     /// A new line of shadow. Without days of ageing the password counts as never changed, which
     /// does not depend on the day of the installation.
     pub fn shadow_entry(&self, name: &str, hash: &str, system: bool) -> Vec<String> {
@@ -76,11 +96,7 @@ impl Defaults {
     }
 
     fn free(&self, kind: &str, system: bool, taken: &[u32]) -> Option<u32> {
-        let limit = |key: String, otherwise: u32| {
-            word(&self.login, &key)
-                .and_then(|text| text.parse().ok())
-                .unwrap_or(otherwise)
-        };
+        let limit = |key: String, otherwise: u32| self.limit(&key, otherwise);
         if system {
             let last = limit(
                 format!("SYS_{kind}_MAX"),

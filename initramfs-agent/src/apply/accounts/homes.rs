@@ -1,6 +1,6 @@
 //! Home directories, from the target's /etc/skel.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::apply::root::{Attributes, Kind, TargetRoot};
 
@@ -12,6 +12,49 @@ pub fn create(root: &TargetRoot, home: &str, uid: u32, gid: u32, mode: u32) -> R
     }
     root.make_directory(home, &Attributes { mode, uid, gid })?;
     copy(root, "/etc/skel", home, uid, gid)
+}
+
+/// Follows a change of an existing user's home and numbers, as usermod with `--move-home` does: a home
+/// that is there moves, and what belonged to the old numbers in it belongs to the new ones.
+pub fn change(
+    root: &TargetRoot,
+    (old_home, before): (&str, (u32, u32)),
+    (new_home, after): (&str, (u32, u32)),
+) -> Result<()> {
+    let (old, new) = (
+        old_home.trim_end_matches('/'),
+        new_home.trim_end_matches('/'),
+    );
+    if old != new {
+        if root.exists(new)? {
+            bail!("its home cannot move: {new_home} is there already");
+        }
+        match root.kind(old)? {
+            Some(Kind::Directory) => root.rename(old, new)?,
+            Some(_) => bail!("its home {old_home} is not a directory"),
+            None => {}
+        }
+    }
+    if before == after || root.kind(new)? != Some(Kind::Directory) {
+        return Ok(());
+    }
+    give(root, new, before, after)
+}
+
+fn give(root: &TargetRoot, path: &str, before: (u32, u32), after: (u32, u32)) -> Result<()> {
+    if let Some(stat) = root.stat(path)? {
+        let uid = if stat.st_uid == before.0 { after.0 } else { stat.st_uid };
+        let gid = if stat.st_gid == before.1 { after.1 } else { stat.st_gid };
+        if (uid, gid) != (stat.st_uid, stat.st_gid) {
+            root.set_owner(path, uid, gid)?;
+        }
+    }
+    if root.kind(path)? == Some(Kind::Directory) {
+        for name in root.list(path)? {
+            give(root, &format!("{path}/{name}"), before, after)?;
+        }
+    }
+    Ok(())
 }
 
 fn copy(root: &TargetRoot, from: &str, to: &str, uid: u32, gid: u32) -> Result<()> {

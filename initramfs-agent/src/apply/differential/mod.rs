@@ -57,7 +57,7 @@ fn files_stage_is_as_ignitions() {
     let config = Config {
         cases,
         failure_persistence: None,
-        max_shrink_iters: 500,
+        max_shrink_iters: 150,
         ..Config::default()
     };
     let mut bytes = [0; 32];

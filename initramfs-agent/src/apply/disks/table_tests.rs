@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use super::*;
 use crate::apply::disk::tests::{Entry, Recorder};
-use crate::table::tests::gpt_disk;
+use hardway_recognition::fixture::gpt_disk;
 
 const MIB: u64 = 1 << 20;
 const SIZE: usize = 16 << 20;
