@@ -198,3 +198,81 @@ fn has_tpm2() -> bool {
         version.is_ok_and(|version| version.trim() == "2")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use hardway_ignition::hardware::Table;
+    use hardway_recognition::fixture::gpt_disk;
+
+    use super::*;
+
+    #[test]
+    fn what_stands_for_which_device() {
+        for (text, image, device) in [
+            ("/dev/loop3", "/dev/loop3", None),
+            ("disk.img", "disk.img", None),
+            ("a=b.img=/dev/nvme0n1", "a=b.img", Some("/dev/nvme0n1")),
+            ("/dev/loop3=/dev/vda", "/dev/loop3", Some("/dev/vda")),
+        ] {
+            let expected = GivenDisk {
+                image: image.into(),
+                device: device.map(str::to_owned),
+            };
+            assert_eq!(text.parse(), Ok(expected));
+        }
+        assert!("=/dev/vda".parse::<GivenDisk>().is_err());
+    }
+
+    #[test]
+    fn images_of_both_sector_sizes() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut small = gpt_disk(16 << 20, 512, &[("data", 1, 2)]);
+        small[1 << 20..(1 << 20) + 4].copy_from_slice(b"XFSB");
+        let given: Vec<GivenDisk> = [
+            ("small.img", "", small),
+            (
+                "large.img",
+                "=/dev/sdb",
+                gpt_disk(16 << 20, 4096, &[("a", 1, 2), ("b", 3, 4)]),
+            ),
+            ("blank.img", "", vec![0; 4 << 20]),
+        ]
+        .into_iter()
+        .map(|(name, device, bytes)| {
+            let path = folder.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            format!("{}{device}", path.display()).parse().unwrap()
+        })
+        .collect();
+        let Hardware { disks, tpm2 } = hardware(&given, false).unwrap();
+        assert_eq!(tpm2, None);
+        let found: Vec<_> = disks
+            .iter()
+            .map(|disk| {
+                let partitions = match &disk.table {
+                    Table::Gpt { usable, entries } => Some((*usable, entries.len())),
+                    _ => None,
+                };
+                (disk.path.as_str(), disk.sector_size, partitions)
+            })
+            .collect();
+        let expected = [
+            ("/dev/vda", 512, Some(((34, 32768 - 34), 1))),
+            ("/dev/sdb", 4096, Some(((6, 4096 - 6), 2))),
+            ("/dev/vdb", 512, None),
+        ];
+        assert_eq!(found, expected);
+        let seen = &disks[0].signatures[0];
+        assert_eq!((seen.offset, seen.kind.as_str()), (1 << 20, "xfs"));
+    }
+
+    #[test]
+    fn a_name_is_one_disks() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = folder.path().join("disk.img");
+        fs::write(&image, vec![0; 1 << 20]).unwrap();
+        let given: GivenDisk = format!("{}=/dev/vda", image.display()).parse().unwrap();
+        let error = hardware(&[given.clone(), given], true).unwrap_err();
+        assert_eq!(error.to_string(), "two disks are called /dev/vda");
+    }
+}

@@ -11,6 +11,7 @@ use hardway_ignition::{
 };
 
 use super::disk_image::{self, GivenDisk};
+use super::kernel_command_line::Place;
 use crate::fetcher::{self, NetworkFetcher};
 use crate::local_folder::LocalFolder;
 
@@ -50,7 +51,7 @@ pub enum Command {
 #[derive(clap::Args)]
 pub struct OperationsArguments {
     /// Butane or Ignition, by the file's ending; several are parts that are merged in order
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(required_unless_present = "kernel_command_line", value_name = "FILE")]
     files: Vec<PathBuf>,
     /// A disk of the machine, an image or a block device; nothing is written to it. An image stands
     /// for /dev/vda, the next for /dev/vdb and so on, if DEVICE does not say otherwise
@@ -62,6 +63,10 @@ pub struct OperationsArguments {
     /// SSH keys go to authorized_keys itself, not to authorized_keys.d
     #[arg(long)]
     authorized_keys_file: bool,
+    /// The last part is the config that a machine's own Ignition would be pointed to by
+    /// ignition.config.url, or .device and .path, in this file (as /proc/cmdline)
+    #[arg(long, value_name = "FILE")]
+    kernel_command_line: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -147,11 +152,17 @@ fn translate(file: &Path, files_dir: Option<&Path>) -> anyhow::Result<ExitCode> 
 }
 
 fn print_operations(arguments: &OperationsArguments) -> anyhow::Result<ExitCode> {
-    let parts: Vec<Part> = arguments
+    let hardware = disk_image::hardware(&arguments.disks, arguments.tpm2)?;
+    let mut parts: Vec<Part> = arguments
         .files
         .iter()
         .map(|file| part(file))
         .collect::<Result<_, _>>()?;
+    if let Some(file) = &arguments.kernel_command_line
+        && let Some(place) = Place::of(&text(file)?)?
+    {
+        parts.push(place.part(&hardware)?);
+    }
     let compiled = match compile_parts(&parts, &arguments.files) {
         Ok(compiled) => compiled,
         Err(report) => return Ok(refuse(&report)),
@@ -167,12 +178,10 @@ fn print_operations(arguments: &OperationsArguments) -> anyhow::Result<ExitCode>
              the machine's, as --disk IMAGE or --disk IMAGE=/dev/NAME"
         );
     }
-    let hardware = disk_image::hardware(&arguments.disks, arguments.tpm2)?;
     let circumstances = Circumstances {
         hardware: Some(&hardware),
         authorities: compiled.authorities.clone(),
         whole_authorized_keys: arguments.authorized_keys_file,
-        ..Circumstances::default()
     };
     let planned = match operations(&compiled.config, &circumstances) {
         Ok(planned) => planned,

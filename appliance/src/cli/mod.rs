@@ -7,11 +7,13 @@
 //! | [`disk_image`] | reads the disks that a plan is made for |
 //! | [`operator`] | looks at machines and acts on them, over the API |
 //! | [`ignition`] | judges, merges and translates Ignition configs |
+//! | [`kernel_command_line`] | finds the config that real Ignition would be pointed to |
 //! | [`media`] | makes media for the appliance |
 
 pub mod check;
 pub mod client;
 mod disk_image;
 pub mod ignition;
+mod kernel_command_line;
 pub mod media;
 pub mod operator;

@@ -79,7 +79,7 @@ async fn carry_out(
                 let sent = socket.send_to(&bytes, destination).await;
                 sent.with_context(|| format!("sending to {destination}"))?;
             }
-            Output::Observed { name, event } => context.fleet.record(&name, event).await?,
+            Output::Observed { name, event } => context.fleet.record(&name, *event).await?,
             Output::Ignored(reason) => tracing::debug!("dhcp: {reason}"),
         }
     }
