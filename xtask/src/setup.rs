@@ -24,6 +24,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("grub-common", "grub-mkimage"),
     ("grub-efi-amd64-bin", "GRUB for UEFI"),
     ("grub-pc-bin", "GRUB for BIOS"),
+    ("ignition", "what the agent's files stage is compared with"),
     ("kmod", "depmod"),
     ("mmdebstrap", "the node image's root filesystem"),
     ("mtools", "FAT filesystems without mounting them"),
