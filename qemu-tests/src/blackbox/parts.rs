@@ -12,7 +12,10 @@ use super::corpus::{Case, Node};
 /// Ignition's name for where the upstream tests' user config comes from: a file.
 const PLATFORM: &str = "file";
 
-/// The configs to merge, first to last; none where there is none at all.
+/// Where real Ignition finds no config at all it does what this one asks for.
+const NO_CONFIG: &str = r#"{"ignition": {"version": "3.0.0"}}"#;
+
+/// The configs to merge, first to last.
 pub fn of(case: &Case) -> Vec<String> {
     // Later folders win.
     let folders = [
@@ -28,10 +31,26 @@ pub fn of(case: &Case) -> Vec<String> {
         .flat_map(|files| files.iter())
         .find(|file| clean(&file.path) == "user.ign");
     let user = user.map_or(&case.config, |file| &file.contents);
-    if !user.trim().is_empty() {
+    if points_to_config(kernel_command_line(case).unwrap_or_default()) {
+        // That one stands before every other user's config, and is looked up by the program.
+    } else if !user.trim().is_empty() {
         parts.push(user.clone());
+    } else if parts.is_empty() {
+        parts.push(NO_CONFIG.to_owned());
     }
     parts
+}
+
+/// Whether a kernel command line says where the config is, well or not.
+fn points_to_config(line: &str) -> bool {
+    let mut words = line.split_ascii_whitespace();
+    words.any(|word| {
+        word.strip_prefix("ignition.config.")
+            .and_then(|rest| rest.split_once('='))
+            .is_some_and(|(name, value)| {
+                matches!(name, "url" | "device" | "path") && !value.is_empty()
+            })
+    })
 }
 
 /// The fragments in one subfolder of all folders, by name.
@@ -115,7 +134,7 @@ mod tests {
         assert_eq!(of(&case), ["local"]);
         case.system_local_files.clear();
         assert_eq!(of(&case), ["vendor"]);
-        assert!(of(&Case::default()).is_empty());
+        assert_eq!(of(&Case::default()), [NO_CONFIG]);
     }
 
     #[test]
@@ -126,6 +145,10 @@ mod tests {
             ..Case::default()
         };
         assert_eq!(kernel_command_line(&case), Some("quiet"));
+        assert!(points_to_config("quiet ignition.config.path=/a"));
+        assert!(!points_to_config(
+            "quiet ignition.config.path= ignition.platform.id=file"
+        ));
         assert_eq!(kernel_command_line(&Case::default()), None);
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use hardway_userspace::mounts::{self, Flags};
 
 use super::certificates::Authorities;
@@ -70,7 +70,10 @@ fn attempt(mut case: Case, stand: &Stand) -> Result<Outcome> {
 
     let played = stages(&case, &loops, &root, stand)?;
     Ok(match (played, case.must_fail) {
-        (Played::Refused(_), true) => Outcome::Passed,
+        (Played::Refused(why), true) => {
+            eprintln!("{}: {why}", case.name);
+            Outcome::Passed
+        }
         (Played::Through, true) => Outcome::Wrote,
         (Played::Refused(why), false) => Outcome::Failed(why),
         (Played::Through, false) => judge(&case, &loops, &stand.folder)?,
@@ -127,14 +130,14 @@ fn stages(case: &Case, loops: &[Loop], root: &Root, stand: &Stand) -> Result<Pla
     let folder = &stand.folder;
     let operations = folder.join("operations.json");
     let planned = program::run(&mut plan(case, loops, stand)?, STAGE_LIMIT, folder)?;
-    if let Some(refusal) = refusal(&planned, "plan") {
+    if let Some(refusal) = refusal(&planned, "plan")? {
         return Ok(Played::Refused(refusal));
     }
     fs::write(&operations, &planned.output).context("keeping the operations")?;
 
     let mut agent = apply(&operations, "disks");
     let done = program::run(&mut agent, STAGE_LIMIT, folder)?;
-    if let Some(refusal) = refusal(&done, "disks stage") {
+    if let Some(refusal) = refusal(&done, "disks stage")? {
         return Ok(Played::Refused(refusal));
     }
     let place = folder.join("root");
@@ -142,7 +145,7 @@ fn stages(case: &Case, loops: &[Loop], root: &Root, stand: &Stand) -> Result<Pla
     let mut agent = apply(&operations, "files");
     let done = program::run(agent.arg("--root").arg(&place), STAGE_LIMIT, folder);
     mounts::unmount(&place)?;
-    Ok(match refusal(&done?, "files stage") {
+    Ok(match refusal(&done?, "files stage")? {
         Some(refusal) => Played::Refused(refusal),
         None => Played::Through,
     })
@@ -164,6 +167,7 @@ fn plan(case: &Case, loops: &[Loop], stand: &Stand) -> Result<Command> {
         command.args(["--disk", &device.path]);
     }
     if let Some(line) = parts::kernel_command_line(case) {
+        put_where_it_points(line, &case.config)?;
         let file = stand.folder.join("command-line");
         fs::write(&file, line).context("writing the kernel command line")?;
         command.arg("--kernel-command-line").arg(file);
@@ -175,6 +179,19 @@ fn plan(case: &Case, loops: &[Loop], stand: &Stand) -> Result<Command> {
     Ok(command)
 }
 
+/// Upstream's test writes the case's config to the file that the kernel command line names.
+fn put_where_it_points(line: &str, config: &str) -> Result<()> {
+    let mut words = line.split_ascii_whitespace();
+    let path = words.find_map(|word| word.strip_prefix("ignition.config.url=file://"));
+    let Some(path) = path.map(Path::new).filter(|path| !path.exists()) else {
+        return Ok(());
+    };
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(path, config).with_context(|| format!("writing {}", path.display()))
+}
+
 fn apply(operations: &Path, stage: &str) -> Command {
     let mut command = Command::new(AGENT);
     command.arg("apply").arg("--operations").arg(operations);
@@ -183,9 +200,20 @@ fn apply(operations: &Path, stage: &str) -> Command {
 }
 
 /// What a stage said when it refused.
-fn refusal(finished: &Finished, stage: &str) -> Option<String> {
-    (!finished.status.success())
-        .then(|| format!("{stage} refused ({}): {}", finished.status, finished.said))
+///
+/// # Errors
+///
+/// Any other end than status 0 or 1: a wrong command line, a panic or a signal is no refusal.
+fn refusal(finished: &Finished, stage: &str) -> Result<Option<String>> {
+    match finished.status.code() {
+        Some(0) => Ok(None),
+        Some(1) => Ok(Some(format!("the {stage} refused: {}", finished.said))),
+        _ => bail!(
+            "the {stage} ended with {}: {}",
+            finished.status,
+            finished.said
+        ),
+    }
 }
 
 fn needs_tpm(case: &Case) -> bool {
