@@ -184,7 +184,10 @@ mod tests {
         };
         let (mbr, primary) = (0..512, 512..1024);
         let backup = (8 << 20) - 512..8 << 20;
-        assert!(is_gpt(&without(&[primary.clone()])), "by its backup");
+        assert!(
+            is_gpt(&without(std::slice::from_ref(&primary))),
+            "by its backup"
+        );
         assert!(is_gpt(&without(&[mbr.clone(), backup.clone()])));
         let guarded = without(&[primary.clone(), backup.clone()]);
         assert_eq!(layout(&guarded).table, PartitionTable::Damaged);

@@ -356,13 +356,16 @@ mod tests {
         );
     }
 
+    /// Bytes at places of a disk, and the UUID that they make.
+    type Case<'a> = (&'a [(usize, &'a [u8])], &'a str);
+
     /// Superblocks with nothing but magic and UUID, where each on-disk format has them.
     #[test]
     fn uuids_as_blkid_says_them() {
         let bytes: [u8; 16] = std::array::from_fn(|index| index as u8 + 1);
         let plain = "01020304-0506-0708-090a-0b0c0d0e0f10";
         let magic: &[u8] = &RAID_MAGIC;
-        let cases: [(&[(usize, &[u8])], &str); 8] = [
+        let cases: [Case; 8] = [
             (&[(1080, &[0x53, 0xef]), (1024 + 104, &bytes)], plain),
             (&[(0, b"XFSB"), (32, &bytes)], plain),
             (&[(0x1_0040, b"_BHRfS_M"), (0x1_0020, &bytes)], plain),
