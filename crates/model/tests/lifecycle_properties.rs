@@ -54,7 +54,7 @@ enum Message {
     Report {
         token: String,
         sequence: u64,
-        event: AgentEvent,
+        event: Box<AgentEvent>,
     },
     Running {
         generation: u32,
@@ -228,7 +228,7 @@ impl World {
             self.in_flight.push(Message::Report {
                 token: agent.token.clone(),
                 sequence: agent.sequence,
-                event,
+                event: Box::new(event),
             });
         }
     }
@@ -295,6 +295,7 @@ impl World {
                 sequence,
                 event,
             } if self.token_is_live(&token) => {
+                let event = *event;
                 self.happens(Event::Report { sequence, event });
             }
             Message::Running {
