@@ -1,7 +1,7 @@
 //! The disks and mount stages: tables, arrays, volumes, filesystems, and what is mounted.
 //!
 //! In the order in which they are carried out, because each names what the ones before it make:
-//! `partitions` (with `space`) plans one disk's table, `devices` says what a name stands for once
+//! `partitions` (with `space` and `wanted`) plans one disk's table, `devices` says what a name stands for once
 //! the tables are written, `arrays`, `volumes` and `filesystems` build on that.
 
 mod arrays;
@@ -11,6 +11,7 @@ mod filesystems;
 pub mod partitions;
 mod space;
 mod volumes;
+mod wanted;
 
 use std::collections::BTreeMap;
 

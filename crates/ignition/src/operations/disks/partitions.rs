@@ -7,16 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::space::{Extent, Obstacle, Space};
+use super::wanted::{Wanted, WantedPartition};
 use crate::config;
 use crate::hardware::{self, Disk};
 use crate::operation::describe::{extent, size};
 use crate::operation::disks::{Fate, Table, TableEntry};
 use crate::report::Problem;
-
-/// A partition's type where the config gives none: Linux filesystem data.
-const LINUX_FILESYSTEM: &str = "0FC63DAF-8483-4772-8E79-3D69D8477DE4";
-/// Says in a table that an entry is not used.
-const UNUSED: &str = "00000000-0000-0000-0000-000000000000";
 
 /// The table that `disk` is to have, or `None` where nothing changes. `at` is the path of `spec`.
 ///
@@ -56,10 +52,10 @@ pub fn plan(disk: &Disk, spec: &config::Disk, at: &str) -> Result<Option<Table>,
 }
 
 /// What stands on the disk once a table that is to be wiped is gone.
-struct Before {
+pub(super) struct Before {
     usable: Extent,
     total: u64,
-    entries: BTreeMap<u32, TableEntry>,
+    pub(super) entries: BTreeMap<u32, TableEntry>,
 }
 
 impl Before {
@@ -161,84 +157,6 @@ fn place_of(entry: &TableEntry) -> Extent {
     (entry.start, last)
 }
 
-/// What the config wants of one disk's partitions, in the order in which they are laid out.
-struct Wanted<'a> {
-    partitions: Vec<WantedPartition<'a>>,
-}
-
-struct WantedPartition<'a> {
-    spec: &'a config::Partition,
-    at: String,
-    /// 0: the next that is free.
-    number: u32,
-    /// In sectors.
-    start: Option<u64>,
-    /// In sectors.
-    sectors: Option<u64>,
-    exists: bool,
-    wipe: bool,
-}
-
-impl<'a> Wanted<'a> {
-    fn of(disk: &Disk, spec: &'a config::Disk, at: &str) -> Result<Self, Vec<Problem>> {
-        let mut problems = Vec::new();
-        let mut partitions = Vec::new();
-        for (index, partition) in spec.partitions.iter().enumerate() {
-            let at = format!("{at}.partitions.{index}");
-            match WantedPartition::of(disk, partition, at) {
-                Ok(wanted) => partitions.push(wanted),
-                Err(problem) => problems.push(problem),
-            }
-        }
-        if !problems.is_empty() {
-            return Err(problems);
-        }
-        partitions.sort_by_key(|partition| partition.number == 0);
-        Ok(Self { partitions })
-    }
-}
-
-impl<'a> WantedPartition<'a> {
-    fn of(disk: &Disk, spec: &'a config::Partition, at: String) -> Result<Self, Problem> {
-        let number = u32::try_from(spec.number).map_err(|_| {
-            let message = format!("{} is no partition number", spec.number);
-            Problem::error(format!("{at}.number"), message)
-        })?;
-        let per_mib = (1 << 20) / u64::from(disk.sector_size);
-        let sectors = |mib: Option<i64>, key: &str| {
-            let Some(mib) = mib else { return Ok(None) };
-            let sectors = u64::try_from(mib)
-                .ok()
-                .and_then(|mib| mib.checked_mul(per_mib));
-            sectors.map(Some).ok_or_else(|| {
-                let message = format!("{mib} MiB is no place on a disk");
-                Problem::error(format!("{at}.{key}"), message)
-            })
-        };
-        if spec.type_guid.as_deref() == Some(UNUSED) {
-            let message = "this type means that the partition is not there";
-            return Err(Problem::error(format!("{at}.typeGuid"), message));
-        }
-        Ok(Self {
-            spec,
-            number,
-            start: sectors(spec.start_mib, "startMiB")?,
-            sectors: sectors(spec.size_mib, "sizeMiB")?,
-            exists: spec.should_exist != Some(false),
-            wipe: spec.wipe_partition_entry == Some(true),
-            at,
-        })
-    }
-
-    /// The partition of that number that stands there; one with number 0 is always new.
-    fn found<'b>(&self, before: &'b Before) -> Option<&'b TableEntry> {
-        before
-            .entries
-            .get(&self.number)
-            .filter(|_| self.number != 0)
-    }
-}
-
 /// Lays out everything listed, as if it were all to be made anew: number and place of each.
 fn place(
     before: &Before,
@@ -289,49 +207,10 @@ fn decide(
     placed: &[Option<(u32, Extent)>],
     disk: &Disk,
 ) -> Result<(Vec<TableEntry>, Vec<u32>), Vec<Problem>> {
-    let kept = |entry: &TableEntry| TableEntry {
-        fate: Fate::Kept,
-        ..entry.clone()
-    };
-    let mut entries: BTreeMap<u32, TableEntry> = before
-        .entries
-        .iter()
-        .map(|(number, entry)| (*number, kept(entry)))
-        .collect();
-    let mut deleted = BTreeSet::new();
+    let mut finished = Finished::of(before);
     let mut problems = Vec::new();
     for (partition, place) in wanted.partitions.iter().zip(placed) {
-        let found = partition.found(before);
-        let outcome = match (found, place) {
-            (None, None) => Ok(None),
-            (Some(_), None) if partition.wipe => {
-                deleted.insert(partition.number);
-                Ok(entries.remove(&partition.number).map(|_| partition.number))
-            }
-            (Some(entry), None) => Err(format!(
-                "partition {} is there: {}; `wipePartitionEntry: true` would delete it",
-                entry.number,
-                show(entry, disk.sector_size)
-            )),
-            (None, Some((number, extent))) => {
-                // The slot of a partition that goes counts as free.
-                let fate = match deleted.remove(number) {
-                    true => Fate::Recreated,
-                    false => Fate::Created,
-                };
-                entries.insert(*number, partition.entry(*number, *extent, fate));
-                Ok(Some(*number))
-            }
-            (Some(entry), Some((_, extent))) => {
-                let changed = partition.change(entry, *extent, disk.sector_size);
-                changed.map(|changed| {
-                    let changed = changed?;
-                    entries.insert(changed.number, changed);
-                    Some(entry.number)
-                })
-            }
-        };
-        match outcome {
+        match finished.take(partition, *place, before, disk.sector_size) {
             Ok(Some(number)) if disk.active.contains(&number) => {
                 let message =
                     format!("partition {number} is mounted or held and cannot be changed");
@@ -341,105 +220,72 @@ fn decide(
             Err(message) => problems.push(Problem::error(&partition.at, message)),
         }
     }
-    if problems.is_empty() {
-        Ok((
-            entries.into_values().collect(),
-            deleted.into_iter().collect(),
-        ))
-    } else {
-        Err(problems)
+    if !problems.is_empty() {
+        return Err(problems);
     }
+    let entries = finished.entries.into_values().collect();
+    Ok((entries, finished.deleted.into_iter().collect()))
 }
 
-impl WantedPartition<'_> {
-    fn entry(&self, number: u32, (first, last): Extent, fate: Fate) -> TableEntry {
-        let upper = |guid: &Option<String>| {
-            let given = guid.as_deref().filter(|guid| !guid.is_empty());
-            given.map(str::to_ascii_uppercase)
+/// The table as far as it is decided.
+struct Finished {
+    entries: BTreeMap<u32, TableEntry>,
+    deleted: BTreeSet<u32>,
+}
+
+impl Finished {
+    fn of(before: &Before) -> Self {
+        let kept = |entry: &TableEntry| TableEntry {
+            fate: Fate::Kept,
+            ..entry.clone()
         };
-        TableEntry {
-            number,
-            start: first,
-            sectors: last - first + 1,
-            type_guid: upper(&self.spec.type_guid).unwrap_or_else(|| LINUX_FILESYSTEM.to_owned()),
-            guid: upper(&self.spec.guid),
-            label: self.spec.label.clone().unwrap_or_default(),
-            attributes: 0,
-            fate,
+        let entries = before.entries.iter();
+        Self {
+            entries: entries
+                .map(|(number, entry)| (*number, kept(entry)))
+                .collect(),
+            deleted: BTreeSet::new(),
         }
     }
 
-    /// What a partition that stands there becomes; `None` where it is right already.
-    fn change(
-        &self,
-        found: &TableEntry,
-        extent: Extent,
+    /// Decides one partition; the number, where something changes.
+    fn take(
+        &mut self,
+        partition: &WantedPartition<'_>,
+        place: Option<(u32, Extent)>,
+        before: &Before,
         sector_size: u32,
-    ) -> Result<Option<TableEntry>, String> {
-        let other = self.differences(found, extent.0, sector_size);
-        let sectors = extent.1 - extent.0 + 1;
-        if other.is_empty() && sectors == found.sectors {
-            return Ok(None);
-        }
-        if self.wipe {
-            return Ok(Some(self.entry(found.number, extent, Fate::Recreated)));
-        }
-        let may_be_resized = self.spec.resize == Some(true);
-        if other.is_empty() && may_be_resized {
-            // Deleted and made again with what it had, but for the attributes.
-            return Ok(Some(TableEntry {
-                sectors,
-                attributes: 0,
-                fate: Fate::Resized,
-                ..found.clone()
-            }));
-        }
-        let mut differences = other;
-        let mut mend = "`wipePartitionEntry: true` would make it anew";
-        if sectors != found.sectors {
-            if differences.is_empty() {
-                mend = "`resize: true` would change its size and keep what it holds";
+    ) -> Result<Option<u32>, String> {
+        match (partition.found(before), place) {
+            (None, None) => Ok(None),
+            (Some(_), None) if partition.wipe => {
+                self.deleted.insert(partition.number);
+                self.entries.remove(&partition.number);
+                Ok(Some(partition.number))
             }
-            differences.push(format!(
-                "a size of {}, not {}",
-                size(found.sectors, sector_size),
-                size(sectors, sector_size)
-            ));
-        }
-        Err(format!(
-            "partition {} is there and has {}; {mend}",
-            found.number,
-            differences.join(", ")
-        ))
-    }
-
-    /// Where what stands there is not what is wanted, but for the size.
-    fn differences(&self, found: &TableEntry, start: u64, sector_size: u32) -> Vec<String> {
-        let mut differences = Vec::new();
-        if start != found.start {
-            differences.push(format!(
-                "its start at {}, not {}",
-                size(found.start, sector_size),
-                size(start, sector_size)
-            ));
-        }
-        let found_guid = found.guid.as_deref().unwrap_or_default();
-        for (what, wanted, is) in [
-            ("the GUID", &self.spec.guid, found_guid),
-            ("the type", &self.spec.type_guid, found.type_guid.as_str()),
-        ] {
-            if let Some(wanted) = wanted.as_deref().filter(|wanted| !wanted.is_empty())
-                && !wanted.eq_ignore_ascii_case(is)
-            {
-                differences.push(format!("{what} {is}, not {}", wanted.to_ascii_uppercase()));
+            (Some(entry), None) => Err(format!(
+                "partition {} is there: {}; `wipePartitionEntry: true` would delete it",
+                entry.number,
+                show(entry, sector_size)
+            )),
+            (None, Some((number, extent))) => {
+                // The slot of a partition that goes counts as free.
+                let fate = match self.deleted.remove(&number) {
+                    true => Fate::Recreated,
+                    false => Fate::Created,
+                };
+                let entry = partition.entry(number, extent, fate);
+                self.entries.insert(number, entry);
+                Ok(Some(number))
+            }
+            (Some(entry), Some((_, extent))) => {
+                let changed = partition.change(entry, extent, sector_size)?;
+                Ok(changed.map(|changed| {
+                    self.entries.insert(changed.number, changed);
+                    entry.number
+                }))
             }
         }
-        if let Some(label) = self.spec.label.as_deref()
-            && label != found.label
-        {
-            differences.push(format!("the label `{}`, not `{label}`", found.label));
-        }
-        differences
     }
 }
 
