@@ -284,3 +284,18 @@ fn a_user_goes_with_all_that_is_its() {
     );
     assert_eq!(text("/etc/group"), "root:x:0:\nsudo:x:27:\nusers:x:100:\n");
 }
+
+#[test]
+fn what_was_made_in_a_home_becomes_the_users() {
+    let system = system();
+    let made = ["/home", "/home/old", "/home/old/data", "/home/older"].map(str::to_owned);
+    for path in &made {
+        if system.root.kind(path).unwrap().is_none() {
+            system.root.make_directory(path, &own(0o755)).unwrap();
+        }
+    }
+    take_over(&system.root, "old", &made).unwrap();
+    let mode = |path: &str| system.root.stat(path).unwrap().unwrap().st_mode & 0o777;
+    assert_eq!((mode("/home/old"), mode("/home/old/data")), (0o700, 0o700));
+    assert_eq!((mode("/home"), mode("/home/older")), (0o755, 0o755));
+}

@@ -7,8 +7,8 @@ use hardway_model::receipt::Stage;
 
 use super::*;
 use crate::apply::table;
-use hardway_recognition::table::Table;
 use hardway_recognition::fixture::gpt_disk;
+use hardway_recognition::table::Table;
 
 const MIB: usize = 1 << 20;
 const SIZE: usize = 16 * MIB;

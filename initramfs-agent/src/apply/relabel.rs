@@ -21,8 +21,11 @@ pub fn run(root: &TargetRoot, paths: &[String]) -> Result<()> {
     };
     let names = rustix::fs::memfd_create("paths", rustix::fs::MemfdFlags::CLOEXEC);
     let mut list = std::fs::File::from(names.context("making a list of paths")?);
-    for path in paths.iter().filter(|path| !path.is_empty()) {
-        list.write_all(&[path.as_bytes(), b"\0"].concat())?;
+    for path in paths {
+        // setfiles fails where nothing is.
+        if path == "/" || root.stat(path)?.is_some() {
+            list.write_all(&[path.as_bytes(), b"\0"].concat())?;
+        }
     }
     list.seek(SeekFrom::Start(0))?;
     let mut command = Command::new(SETFILES);

@@ -108,7 +108,7 @@ fn by_path(sys: &Path, name: &str) -> Vec<String> {
         part.strip_prefix("ata")
             .is_some_and(|n| n.parse::<u32>().is_ok())
     };
-    if let Some((index, port)) = below.iter().enumerate().find(|(_, part)| is_port(&part)) {
+    if let Some((index, port)) = below.iter().enumerate().find(|(_, part)| is_port(part)) {
         let folder: std::path::PathBuf = real.iter().take(at + 2 + index).collect();
         let number = attribute(&folder.join("ata_port").join(port).join("port_no"));
         let links = number.map(|n| vec![format!("{pci}-ata-{n}"), format!("{pci}-ata-{n}.0")]);

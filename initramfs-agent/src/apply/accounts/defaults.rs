@@ -68,7 +68,10 @@ impl Defaults {
     pub fn subordinate(&self, kind: &str) -> (std::ops::RangeInclusive<u32>, u32) {
         let first = self.limit(&format!("SUB_{kind}_MIN"), 100_000);
         let last = self.limit(&format!("SUB_{kind}_MAX"), 600_100_000);
-        (first..=last, self.limit(&format!("SUB_{kind}_COUNT"), 65536))
+        (
+            first..=last,
+            self.limit(&format!("SUB_{kind}_COUNT"), 65536),
+        )
     }
 
     fn limit(&self, key: &str, otherwise: u32) -> u32 {

@@ -43,8 +43,16 @@ pub fn change(
 
 fn give(root: &TargetRoot, path: &str, before: (u32, u32), after: (u32, u32)) -> Result<()> {
     if let Some(stat) = root.stat(path)? {
-        let uid = if stat.st_uid == before.0 { after.0 } else { stat.st_uid };
-        let gid = if stat.st_gid == before.1 { after.1 } else { stat.st_gid };
+        let uid = if stat.st_uid == before.0 {
+            after.0
+        } else {
+            stat.st_uid
+        };
+        let gid = if stat.st_gid == before.1 {
+            after.1
+        } else {
+            stat.st_gid
+        };
         if (uid, gid) != (stat.st_uid, stat.st_gid) {
             root.set_owner(path, uid, gid)?;
         }

@@ -55,7 +55,10 @@ fn is_of(line: &str, user: &str) -> bool {
 /// Where `count` numbers are free, from `first` on.
 fn first_free(text: &str, mut first: u32, count: u32) -> u32 {
     let range = |line: &str| {
-        let mut fields = line.split(':').skip(1).map(|field| field.trim().parse::<u32>());
+        let mut fields = line
+            .split(':')
+            .skip(1)
+            .map(|field| field.trim().parse::<u32>());
         match (fields.next(), fields.next()) {
             (Some(Ok(start)), Some(Ok(length))) => Some((start, length)),
             _ => None,

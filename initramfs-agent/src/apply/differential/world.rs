@@ -88,9 +88,8 @@ pub const NODES: &[(&str, Node)] = &[
     ),
     ("/home/core", Directory(0o755, 0, 0)),
     ("/etc/skel/.bashrc", File("# bash\n", 0o644, 0, 0)),
-    // useradd 4.13 cannot set modes without /proc, and gives every directory this one.
-    ("/etc/skel/bin", Directory(0o700, 0, 0)),
-    ("/etc/skel/bin/tool", File("#!\n", 0o755, 0, 0)),
+    // No directories: without /proc, as in an initramfs, useradd 4.13 leaves them empty.
+    ("/etc/skel/tool", File("#!\n", 0o755, 0, 0)),
     ("/etc/skel/shortcut", Link("bin/tool")),
     (
         "/usr/lib/systemd/system/a.service",
