@@ -50,7 +50,7 @@ impl Place {
             values
                 .filter(|(key, value)| *key == name && !value.is_empty())
                 .map(|(_, value)| value.to_owned())
-                .last()
+                .next_back()
         };
         match (value(URL), value(DEVICE), value(PATH)) {
             (Some(url), ..) => Ok(Some(Self::Url(url))),

@@ -139,10 +139,11 @@ fn prepare(
         };
         let part = own_ignition::part(desired, confirmation);
         let compiled = render::compiled(config, cluster, machine, Some(part))?;
-        return Ok((
-            Rendered::new(compiled.json.into_bytes()),
-            Preparation::default(),
-        ));
+        let preparation = Preparation {
+            disks: own_ignition::data_disks(&compiled.config, inventory, system),
+            ..Preparation::default()
+        };
+        return Ok((Rendered::new(compiled.json.into_bytes()), preparation));
     }
     let compiled = render::compiled(config, cluster, machine, None)?;
     let table = match disks::concerns(&compiled.config) {

@@ -5,8 +5,10 @@
 //! arguments of cluster.yaml, and a unit that confirms to the appliance that the system runs. The
 //! unit needs `sh`, `sed` and `curl`, which Fedora CoreOS and Flatcar have.
 
-use hardway_ignition::{Part, PartKind};
+use hardway_ignition::{Config, Part, PartKind};
 use hardway_model::desired::{ConfigApplier, DesiredMachine};
+use hardway_model::inventory::{Disk, Inventory};
+use hardway_model::layout::PartitionTable;
 use hardway_model::messages::Running;
 use serde_json::{Value, json};
 
@@ -111,6 +113,82 @@ pub fn part(desired: &DesiredMachine, confirmation: Confirmation<'_>) -> Part {
         kind: PartKind::Ignition,
         text: config.to_string(),
     }
+}
+
+/// Nodes of the disks, beside the one that gets the system, that a config names in any way: the image's
+/// Ignition will write them by its own rules, so that each has to be permitted as any other.
+pub fn data_disks(config: &Config, inventory: &Inventory, system: &Disk) -> Vec<String> {
+    let storage = &config.storage;
+    let disks = storage.disks.iter().map(|disk| &disk.device);
+    let members = storage.raid.iter().flat_map(|array| &array.devices);
+    let volumes = storage
+        .luks
+        .iter()
+        .filter_map(|volume| volume.device.as_ref());
+    let filesystems = storage
+        .filesystems
+        .iter()
+        .map(|filesystem| &filesystem.device);
+    let devices: Vec<&String> = disks
+        .chain(members)
+        .chain(volumes)
+        .chain(filesystems)
+        .collect();
+    let others = inventory
+        .disks
+        .iter()
+        .filter(|disk| disk.path != system.path);
+    others
+        .filter(|disk| devices.iter().any(|device| is_of(device, disk)))
+        .map(|disk| disk.path.clone())
+        .collect()
+}
+
+/// Whether a device's name means a disk, or a partition or filesystem on it.
+fn is_of(device: &str, disk: &Disk) -> bool {
+    let separator = match disk.path.ends_with(|c: char| c.is_ascii_digit()) {
+        true => "p",
+        false => "",
+    };
+    let aliases = disk.aliases.iter().map(|alias| (alias, "-part"));
+    let mut names = std::iter::once((&disk.path, separator)).chain(aliases);
+    let is_named = names.any(
+        |(name, separator)| match device.strip_prefix(name.as_str()) {
+            Some("") => true,
+            Some(rest) => rest
+                .strip_prefix(separator)
+                .is_some_and(|number| number.parse::<u32>().is_ok()),
+            None => false,
+        },
+    );
+    is_named || links(disk).any(|link| link == device)
+}
+
+/// What udev would link to what stands on a disk.
+fn links(disk: &Disk) -> impl Iterator<Item = String> {
+    let partitions = disk.layout.iter().flat_map(|layout| match &layout.table {
+        PartitionTable::Gpt { partitions, .. } => partitions.as_slice(),
+        _ => &[],
+    });
+    let partitions = partitions.flat_map(|partition| {
+        let guid = partition.guid.to_lowercase();
+        [
+            ("by-partlabel", partition.label.clone()),
+            ("by-partuuid", guid),
+        ]
+    });
+    let signatures = disk.layout.iter().flat_map(|layout| &layout.signatures);
+    let signatures = signatures.flat_map(|signature| {
+        let label = signature.label.clone().unwrap_or_default();
+        [
+            ("by-label", label),
+            ("by-uuid", signature.uuid.clone().unwrap_or_default()),
+        ]
+    });
+    partitions
+        .chain(signatures)
+        .filter(|(_, name)| !name.is_empty())
+        .map(|(kind, name)| format!("/dev/disk/{kind}/{name}"))
 }
 
 fn script(url: &str) -> String {

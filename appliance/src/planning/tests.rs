@@ -263,8 +263,7 @@ async fn an_image_by_url_has_no_table_to_plan_with() {
     let (plan, _) = machine.plan();
     let grows = plan
         .steps
-        .iter()
-        .any(|step| *step == Step::GrowPartitionTable { partition: None });
+        .contains(&Step::GrowPartitionTable { partition: None });
     assert!(
         grows,
         "a configuration that leaves the system disk alone: {plan:?}"
@@ -298,4 +297,45 @@ async fn an_image_with_ignition_of_its_own_gets_the_config() {
     let flatcar = Machine::new(FILE, "flatcar", part).await;
     let cause = flatcar.refusal();
     assert!(cause.contains("no partition labelled `OEM`"), "{cause}");
+}
+
+#[tokio::test]
+async fn what_the_images_own_ignition_will_write_has_to_be_permitted() {
+    let data_disk = |device: &str| {
+        format!(
+            "variant: fcos\nversion: 1.0.0\nstorage:\n  filesystems:\n    - {{device: {device}, \
+             format: xfs, path: /data, wipe_filesystem: true}}\n"
+        )
+    };
+    for (device, is_named) in [
+        ("/dev/vdb", true),
+        ("/dev/vdb1", true),
+        ("/dev/disk/by-id/virtio-disk-2", true),
+        ("/dev/disk/by-id/virtio-disk-2-part3", true),
+        ("/dev/disk/by-id/virtio-disk-22", false),
+        ("/dev/disk/by-label/photographs", true),
+        ("/dev/disk/by-partlabel/root", false),
+    ] {
+        let mut machine = Machine::new(FILE, "fedora-coreos", &data_disk(device)).await;
+        let data = &mut machine.inventory.disks[1];
+        data.content = Content::Foreign {
+            signatures: vec!["xfs \"photographs\" at 0".into()],
+        };
+        data.layout = Some(Layout {
+            signatures: vec![Signature {
+                offset: 0,
+                kind: "xfs".into(),
+                label: Some("photographs".into()),
+                uuid: None,
+            }],
+            ..Layout::default()
+        });
+        match machine.decide().0 {
+            Decision::Refuse { refusal } if is_named => {
+                assert_eq!(refusal.grantable, ["disk-2"], "{}", refusal.cause);
+            }
+            Decision::Install { .. } if !is_named => {}
+            other => panic!("{device}: {other:#?}"),
+        }
+    }
 }
