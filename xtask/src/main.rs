@@ -7,6 +7,7 @@
 //!   - [`manifest`], [`stamp`]: what they are made of, and whether that has changed
 //! - [`lab`], [`test`]: virtual machines
 //! - [`conformance`]: the cases of real Ignition and Butane
+//! - [`fuzz`]: random input for what strangers' input reaches
 //! - [`flash`]: the appliance onto a stick
 
 mod agent;
@@ -17,6 +18,7 @@ mod closure;
 mod conformance;
 mod disk;
 mod flash;
+mod fuzz;
 mod initramfs;
 mod kernel;
 mod lab;
@@ -65,6 +67,8 @@ enum Command {
     },
     /// Run the cases of real Ignition and Butane
     Conformance(conformance::Arguments),
+    /// Run the fuzz targets, or one of them
+    Fuzz(fuzz::Arguments),
     /// Write the appliance image to a stick or disk
     Flash(flash::Arguments),
 }
@@ -107,6 +111,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Lab(arguments) => return lab::run(&arguments),
         Command::Test { kind } => test::run(kind)?,
         Command::Conformance(arguments) => return conformance::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments)?,
         Command::Flash(arguments) => flash::run(&arguments)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -47,8 +47,21 @@ const MAY_KNOW: [(&str, &[&str]); 10] = [
     ("crates/netboot", &["model"]),
     ("crates/fetch", &["ignition"]),
     ("crates/recognition", &["model"]),
-    ("appliance", &["model", "netboot", "ignition", "fetch", "userspace", "recognition"]),
-    ("initramfs-agent", &["model", "ignition", "fetch", "userspace", "recognition"]),
+    (
+        "appliance",
+        &[
+            "model",
+            "netboot",
+            "ignition",
+            "fetch",
+            "userspace",
+            "recognition",
+        ],
+    ),
+    (
+        "initramfs-agent",
+        &["model", "ignition", "fetch", "userspace", "recognition"],
+    ),
     ("qemu-tests", &["model", "userspace"]),
     ("xtask", &[]),
 ];
