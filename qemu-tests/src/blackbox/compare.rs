@@ -125,7 +125,16 @@ fn nodes(partition: &Partition, node: &str, folder: &Path) -> Result<Vec<String>
         return Ok(Vec::new());
     }
     let root = folder.join("compared");
-    mounts::mount(node, &root, &partition.fs_type, Flags::MS_RDONLY, "")?;
+    let kind = match partition.fs_type.as_str() {
+        "" | "blank" | "image" => {
+            let mut command = Command::new("blkid");
+            command.args(["-p", "-o", "export", node]);
+            let finished = program::run(&mut command, program::TOOL_LIMIT, folder)?;
+            exported(&finished.output, "TYPE").unwrap_or_default()
+        }
+        kind => kind.to_owned(),
+    };
+    mounts::mount(node, &root, &kind, Flags::MS_RDONLY, "")?;
     let differences = compare_nodes(partition, &root);
     mounts::unmount(&root)?;
     differences

@@ -23,7 +23,8 @@ pub fn of(case: &Case) -> Vec<String> {
         &case.system_local_files,
         &case.system_runtime_files,
     ];
-    let mut parts = fragments(&folders, "base.d");
+    let mut parts = fragments(&folders, "");
+    parts.extend(fragments(&folders, "base.d"));
     parts.extend(fragments(&folders, &format!("base.platform.d/{PLATFORM}")));
     let user = folders
         .iter()
@@ -53,13 +54,14 @@ fn points_to_config(line: &str) -> bool {
     })
 }
 
-/// The fragments in one subfolder of all folders, by name.
+/// The fragments in one subfolder of all folders, by name. In the folders themselves only the one that
+/// older programs read counts.
 fn fragments(folders: &[&Vec<Node>], subfolder: &str) -> Vec<String> {
     let mut found = BTreeMap::new();
     for file in folders.iter().flat_map(|files| files.iter()) {
-        if let Some((folder, name)) = clean(&file.path).rsplit_once('/')
-            && folder == subfolder
-        {
+        let path = clean(&file.path);
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        if folder == subfolder && (!folder.is_empty() || name == "base.ign") {
             found.insert(name.to_owned(), file.contents.clone());
         }
     }
@@ -104,6 +106,7 @@ mod tests {
             system_files: vec![
                 file("/base.platform.d/file/10.ign", "platform"),
                 file("/base.platform.d/other/10.ign", "another platform"),
+                file("/base.ign", "old base"),
                 file("/base.d/50.ign", "vendor 50"),
                 file("/base.d/40.ign", "vendor 40"),
             ],
@@ -114,6 +117,7 @@ mod tests {
         assert_eq!(
             of(&case),
             [
+                "old base",
                 "runtime 40",
                 "local 45",
                 "vendor 50",

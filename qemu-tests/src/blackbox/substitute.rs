@@ -6,13 +6,15 @@ use super::corpus::{Case, Disk};
 
 /// The spec in the making where the corpus comes from, and the newest stable one it is read as.
 const EXPERIMENTAL: (&str, &str) = ("3.7.0-experimental", "3.6.0");
+/// Specs that were in the making once are stable now.
+const IN_THE_MAKING: &str = "-experimental";
 
 /// Replaces `$version` and every `$uuidN`, in the config as well as on the disks. The same N gets the
 /// same UUID throughout the case.
 pub fn names(case: &mut Case, mut fresh_uuid: impl FnMut() -> String) {
     let version = match case.min_version.as_str() {
         version if version == EXPERIMENTAL.0 => EXPERIMENTAL.1,
-        version => version,
+        version => version.trim_end_matches(IN_THE_MAKING),
     };
     case.config = case.config.replace("$version", version);
     let mut known = BTreeMap::new();
@@ -139,11 +141,17 @@ mod tests {
     }
 
     #[test]
-    fn the_experimental_spec_is_read_as_the_newest() {
-        let mut case = case("$version");
-        case.min_version = "3.7.0-experimental".to_owned();
-        names(&mut case, String::new);
-        assert_eq!(case.config, "3.6.0");
+    fn specs_in_the_making_are_read_as_stable_ones() {
+        for (given, expected) in [
+            ("3.7.0-experimental", "3.6.0"),
+            ("3.1.0-experimental", "3.1.0"),
+            ("3.6.0", "3.6.0"),
+        ] {
+            let mut case = case("$version");
+            case.min_version = given.to_owned();
+            names(&mut case, String::new);
+            assert_eq!(case.config, expected);
+        }
     }
 
     #[test]

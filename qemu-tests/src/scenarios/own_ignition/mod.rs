@@ -127,9 +127,11 @@ fn config_on_btrfs(disk: &Path) -> Result<String> {
     inspect.args(["inspect-internal", "dump-tree", "-t", "5"]);
     let tree = run(inspect.arg(&filesystem))?;
     let inode = inode_of(&tree, "config.ign").context("there is no config.ign")?;
-    let item = tree
-        .split("\titem ")
-        .find(|item| item.contains(&format!("key ({inode} INODE_ITEM 0)")));
+    let key = format!("{inode} INODE_ITEM 0)");
+    let item = tree.split("\titem ").find(|item| {
+        let own_key = item.split_once("key (");
+        own_key.is_some_and(|(_, rest)| rest.starts_with(&key))
+    });
     let item = item.context("config.ign has no inode")?;
     ensure!(
         item.contains("mode 100600") && item.contains("uid 0 gid 0"),
