@@ -20,7 +20,10 @@ fuzz_target!(|data: &[u8]| {
     let merged = merge(&parent, &child);
     assert_eq!(merge(&parent, &child), merged);
     let is_error = |severity| severity == Severity::Error;
-    if validate(&merged).iter().any(|problem| is_error(problem.severity)) {
+    if validate(&merged)
+        .iter()
+        .any(|problem| is_error(problem.severity))
+    {
         return;
     }
     let json = serde_json::to_vec(&merged).expect("a config is JSON");

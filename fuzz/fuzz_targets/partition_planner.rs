@@ -70,7 +70,11 @@ impl<'a> Arbitrary<'a> for Wish {
             }
         }
         fn maybe(u: &mut Unstructured<'_>) -> arbitrary::Result<Option<i64>> {
-            if u.arbitrary()? { number(u).map(Some) } else { Ok(None) }
+            if u.arbitrary()? {
+                number(u).map(Some)
+            } else {
+                Ok(None)
+            }
         }
         Ok(Self {
             number: number(u)?,
@@ -95,7 +99,10 @@ fuzz_target!(|input: Input| {
     let mut config = Config::empty();
     config.storage.disks = vec![spec.clone()];
     let problems = validate(&config);
-    if problems.iter().any(|problem| problem.severity == Severity::Error) {
+    if problems
+        .iter()
+        .any(|problem| problem.severity == Severity::Error)
+    {
         return;
     }
     let planned = partitions::plan(&disk, &spec, "$.storage.disks.0");
@@ -118,7 +125,11 @@ fn guid(number: u8) -> String {
 }
 
 fn type_guid(is_esp: bool) -> String {
-    if is_esp { ESP.to_owned() } else { LINUX.to_owned() }
+    if is_esp {
+        ESP.to_owned()
+    } else {
+        LINUX.to_owned()
+    }
 }
 
 /// First and last sector for partitions.
@@ -148,7 +159,11 @@ fn disk(input: &Input) -> Disk {
         table,
         signatures: Vec::new(),
         in_use: input.in_use,
-        active: input.active.iter().map(|number| u32::from(number % 16)).collect(),
+        active: input
+            .active
+            .iter()
+            .map(|number| u32::from(number % 16))
+            .collect(),
         claimed: input.claimed,
     }
 }
@@ -211,7 +226,10 @@ fn stands(table: &Table, disk: &Disk) {
         assert!((1..=128).contains(&entry.number), "{entry:?}");
         assert!(numbers.insert(entry.number), "twice: {entry:?}");
         assert!(entry.sectors > 0, "empty: {entry:?}");
-        assert!(entry.start >= next, "overlaps or begins too early: {entry:?}");
+        assert!(
+            entry.start >= next,
+            "overlaps or begins too early: {entry:?}"
+        );
         next = entry.start.checked_add(entry.sectors).expect("an end");
         assert!(next - 1 <= last, "ends too late: {entry:?}");
     }
@@ -228,20 +246,34 @@ fn keeps(table: &Table, disk: &Disk, spec: &config::Disk) {
     };
     let finished = |number| table.entries.iter().find(|entry| entry.number == number);
     let standing = |number| found.iter().find(|entry| entry.number == number);
-    for entry in table.entries.iter().filter(|entry| entry.fate == Fate::Kept) {
+    for entry in table
+        .entries
+        .iter()
+        .filter(|entry| entry.fate == Fate::Kept)
+    {
         assert!(!table.wipe, "kept in a table that is wiped: {entry:?}");
         assert_eq!(Some(entry), standing(entry.number), "kept and another");
     }
-    for entry in table.entries.iter().filter(|entry| entry.fate == Fate::Resized) {
+    for entry in table
+        .entries
+        .iter()
+        .filter(|entry| entry.fate == Fate::Resized)
+    {
         let before = standing(entry.number).expect("what is resized was there");
         assert_eq!((entry.start, &entry.guid), (before.start, &before.guid));
-        assert_eq!((&entry.type_guid, &entry.label), (&before.type_guid, &before.label));
+        assert_eq!(
+            (&entry.type_guid, &entry.label),
+            (&before.type_guid, &before.label)
+        );
     }
     if table.wipe {
         return;
     }
     for before in found {
-        let is_mentioned = spec.partitions.iter().any(|wish| wish.number == i64::from(before.number));
+        let is_mentioned = spec
+            .partitions
+            .iter()
+            .any(|wish| wish.number == i64::from(before.number));
         match finished(before.number) {
             Some(after) if !is_mentioned => assert_eq!(after, before, "nobody asked"),
             Some(_) => {}

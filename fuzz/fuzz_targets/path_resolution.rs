@@ -92,9 +92,10 @@ fn act(root: &TargetRoot, action: &Action, outside: &Path) {
     let attributes = Attributes::root(0o755);
     // What fails changes nothing that this is about.
     let _ = match action {
-        Action::Symlink { text: target, path: at } => {
-            root.symlink(&text(target, outside, false), &path(at))
-        }
+        Action::Symlink {
+            text: target,
+            path: at,
+        } => root.symlink(&text(target, outside, false), &path(at)),
         Action::Replace(way) => root.replace(&path(way), b"new", &attributes),
         Action::Append(way) => root.append(&path(way), &b"more"[..]),
         Action::WriteInPlace(way) => root.write_in_place(&path(way), b"in place"),
@@ -134,7 +135,10 @@ fn arrange(root: &TargetRoot, folder: String, link: String) -> anyhow::Result<()
     for entry in order::arrange(root, &entries)? {
         let place = entry.subject();
         assert!(place.starts_with('/'), "{place} is not absolute");
-        let is_clean = place.split('/').skip(1).all(|part| !matches!(part, "." | ".."));
+        let is_clean = place
+            .split('/')
+            .skip(1)
+            .all(|part| !matches!(part, "." | ".."));
         assert!(is_clean, "{place} is not clean");
         if place != "/" {
             assert_eq!(root.place(place)?, place, "a place has a place of its own");
@@ -163,7 +167,11 @@ fn text(way: &Way, outside: &Path, is_path: bool) -> String {
             Component::Outside => "outside",
         });
     }
-    if text.is_empty() { "/".to_owned() } else { text }
+    if text.is_empty() {
+        "/".to_owned()
+    } else {
+        text
+    }
 }
 
 /// Everything of a tree that an operation could change, access times aside.
