@@ -46,8 +46,9 @@ pub fn look(disk: &mut (impl Read + Seek), size: u64, sector_size: u32) -> std::
     })
 }
 
-/// A GPT counts by either of its headers. A disk whose MBR has entries and none that guards a GPT is
-/// an MBR disk, whatever an earlier GPT left behind it.
+/// A GPT counts by either of its headers, but by its backup alone only where the MBR says that there
+/// is one: else it may be of an earlier life (sgdisk gives up there too). A disk whose MBR has entries
+/// and none that guards a GPT is an MBR disk, whatever an earlier GPT left behind it.
 fn table(
     disk: &mut (impl Read + Seek),
     size: u64,
@@ -62,7 +63,9 @@ fn table(
         return Ok(PartitionTable::Mbr);
     }
     disk.seek(SeekFrom::Start(u64::from(sector_size)))?;
-    if let Ok(found) = gptman::GPT::read_from(disk, u64::from(sector_size)) {
+    if let Ok(found) = gptman::GPT::read_from(disk, u64::from(sector_size))
+        && (is_guarded || found.is_primary())
+    {
         return Ok(described(&found, size, sector_size));
     }
     Ok(match is_guarded || has_header(disk, size, sector_size)? {
@@ -191,6 +194,8 @@ mod tests {
         assert!(is_gpt(&without(&[mbr.clone(), backup.clone()])));
         let guarded = without(&[primary.clone(), backup.clone()]);
         assert_eq!(layout(&guarded).table, PartitionTable::Damaged);
+        let copy = without(&[mbr.clone(), primary.clone()]);
+        assert_eq!(layout(&copy).table, PartitionTable::Damaged);
         let nothing = without(&[mbr, primary.clone(), backup]);
         assert_eq!(layout(&nothing).table, PartitionTable::None);
         let mut other = without(&[primary]);

@@ -4,6 +4,7 @@
 //! - [`signatures`]: filesystems and containers, by their magic numbers.
 //! - [`layout`]: both together, exactly, for the planner of partitions and filesystems.
 
+mod fat;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
 pub mod layout;

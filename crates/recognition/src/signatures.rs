@@ -2,6 +2,8 @@
 
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 
+use crate::fat;
+
 /// Something that was recognised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
@@ -67,6 +69,7 @@ impl Kind {
     }
 }
 
+const VFAT: &str = "vfat";
 const RAID_MAGIC: [u8; 4] = [0xfc, 0x4e, 0x2b, 0xa9];
 const LUKS1: &[u8] = b"LUKS\xba\xbe\0\x01";
 const LUKS2: &[u8] = b"LUKS\xba\xbe\0\x02";
@@ -76,15 +79,9 @@ const KINDS: &[Kind] = &[
     kind("btrfs", 0x1_0040, b"_BHRfS_M")
         .label(0x1_012b, 256)
         .uuid(0x1_0020, Form::Bytes),
-    kind("vfat", 82, b"FAT32   ")
-        .label(71, 11)
-        .uuid(67, Form::Serial),
-    kind("vfat", 54, b"FAT16   ")
-        .label(43, 11)
-        .uuid(39, Form::Serial),
-    kind("vfat", 54, b"FAT12   ")
-        .label(43, 11)
-        .uuid(39, Form::Serial),
+    kind(VFAT, 82, b"FAT32   ").uuid(67, Form::Serial),
+    kind(VFAT, 54, b"FAT16   ").uuid(39, Form::Serial),
+    kind(VFAT, 54, b"FAT12   ").uuid(39, Form::Serial),
     kind("ntfs", 3, b"NTFS    "),
     kind("exfat", 3, b"EXFAT   "),
     kind("swap", 4086, b"SWAPSPACE2")
@@ -175,6 +172,7 @@ impl<D: Read + Seek> Stretch<'_, D> {
     fn describe(&mut self, kind: &Kind) -> std::io::Result<Signature> {
         let label = match kind.label {
             Some((at, length)) => text(&self.read(at, length)?),
+            None if kind.name == VFAT => self.fat_label()?,
             None => None,
         };
         let uuid = match kind.uuid {
@@ -191,6 +189,13 @@ impl<D: Read + Seek> Stretch<'_, D> {
             label,
             uuid,
         })
+    }
+
+    fn fat_label(&mut self) -> std::io::Result<Option<String>> {
+        let Some((at, length)) = fat::root_directory(&self.read(0, 512)?) else {
+            return Ok(None);
+        };
+        Ok(fat::label(&self.read(at, length)?))
     }
 
     /// ext2, 3 and 4 share a superblock and differ in its feature bits.
@@ -329,10 +334,16 @@ mod tests {
             &[r#"btrfs "OEM""#],
         );
         check(
-            &[(82, b"FAT32   "), (71, b"ESP        ")],
+            &[
+                (54, b"FAT16   "),
+                // 512 bytes a sector, 4 sectors a cluster, 1 before the one table of 1 sector.
+                (11, &[0, 2, 4, 1, 0, 1, 16, 0]),
+                (22, &[1]),
+                (1024, b"ESP        \x08"),
+            ],
             &[r#"vfat "ESP""#],
         );
-        check(&[(82, b"FAT32   "), (71, b"NO NAME    ")], &["vfat"]);
+        check(&[(82, b"FAT32   "), (71, b"STALE      ")], &["vfat"]);
         check(&[(4086, b"SWAPSPACE2")], &["swap"]);
         check(&[(536, b"LVM2 001")], &["LVM2_member"]);
         check(&[(0, b"LUKS\xba\xbe\0\x02")], &["crypto_LUKS"]);
