@@ -4,12 +4,14 @@
 //! | --- | --- | --- |
 //! | `GET /agent/v1/time` | | [`Time`] |
 //! | `POST /agent/v1/hello` | [`Hello`] | [`Orders`] |
-//! | `POST /agent/v1/config` | [`ConfigRequest`] | JSON list of `hardway_ignition` operations, once a token |
+//! | `POST /agent/v1/config` | [`ConfigRequest`] | the plan's document, once a token: operations of `hardway_ignition`, or an Ignition config for an image with Ignition of its own |
 //! | `POST /agent/v1/report` | [`Report`] | 204 |
 //! | `POST /agent/v1/running` | [`Running`] | 204; from the installed system |
 //! | `GET /modules/index.json`, `GET /modules/FILE` | | module index and modules of the agent's kernel |
+//! | `GET /toolbox/FILE` | | programs that a plan needs, by the paths in its first step |
 //!
-//! A refused token is 403 and ends the agent's run; 5xx and connection errors are retried. An error
+//! A refused token is 403 and ends the agent's run; 5xx and connection errors are retried; 409 is a
+//! document that is not any more what the plan was made with. An error
 //! body is [`ErrorBody`]. Everything is idempotent: a repeated hello or report changes nothing.
 //!
 //! The agent learns of the appliance by its kernel command line: `hardway.url=http://10.77.0.1`,

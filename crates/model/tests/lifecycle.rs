@@ -436,37 +436,3 @@ fn an_undeclared_machine_is_held() {
     insta::assert_snapshot!(story.text);
     assert_eq!(story.state.confirmation_key, None);
 }
-
-#[test]
-fn an_older_journal_is_understood() {
-    let mut story = Story::default();
-    story.boots_the_agent();
-    story.happens(Event::Hello {
-        inventory: Box::new(inventory(vec![disk('a', 8, Content::Blank)])),
-        decision: Box::new(Decision::Refuse {
-            refusal: hardway_model::plan::Refusal {
-                reason: hardway_model::plan::RefusalReason::DiskNotBlank,
-                cause: "full".into(),
-                remedy: "empty it".into(),
-                grantable: Vec::new(),
-            },
-        }),
-        confirmation_key: "unused".into(),
-        fetched: 0,
-    });
-    let state = &story.state;
-    let mut older = serde_json::to_value(state).unwrap();
-    let fields = older.as_object_mut().unwrap();
-    fields.remove("grants");
-    for grant in [
-        serde_json::Value::Null,
-        serde_json::json!({"disk": "A", "time": 1}),
-    ] {
-        let mut older = older.clone();
-        let given = usize::from(grant.is_object());
-        older["grant"] = grant;
-        let mut read: MachineState = serde_json::from_value(older).unwrap();
-        assert_eq!(std::mem::take(&mut read.grants).len(), given);
-        assert_eq!(read, *state, "an inventory without layouts, and all else");
-    }
-}
