@@ -2,6 +2,7 @@
 
 mod machine;
 
+use hardway_ignition::hardware::Table;
 use hardway_ignition::operation::{Operation, Source};
 use hardway_ignition::{Circumstances, judge, operations, parse};
 use machine::{machine, plan, plan_on, refused};
@@ -124,6 +125,27 @@ fn unknown_devices_are_told_with_those_that_are_there() {
         let storage = json!({"disks": [{"device": name, "wipeTable": true}]});
         let expected = format!("$.storage.disks.0.device: {expected}");
         assert_eq!(refused(&storage), [expected]);
+    }
+}
+
+#[test]
+fn partitions_of_other_tables_are_not_known() {
+    for (table, expected) in [
+        (
+            Table::Mbr,
+            "/dev/nvme0n1 has an MBR table, whose partitions are not known here",
+        ),
+        (
+            Table::Damaged,
+            "the partition table of /dev/nvme0n1 is damaged",
+        ),
+    ] {
+        let mut machine = machine();
+        machine.disks[1].table = table;
+        let storage = json!({"filesystems": [{"device": "/dev/nvme0n1p1", "format": "ext4"}]});
+        let expected =
+            format!("$.storage.filesystems.0.device: /dev/nvme0n1p1 is not there: {expected}");
+        assert_eq!(plan_on(&machine, &storage), Err(vec![expected]));
     }
 }
 

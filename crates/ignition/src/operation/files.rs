@@ -29,10 +29,11 @@ pub struct Group {
 /// `primary_group`, a group of the user's name is made unless `no_user_group` is set.
 ///
 /// **Existing user**: `None` leaves what is there; `home` moves the old home to the new place;
-/// `groups`, when not empty, replaces the supplementary groups; `create_home`, `no_user_group`,
+/// `groups`, when not empty, replaces the supplementary groups; what belonged to an old `uid` or
+/// `primary_group` in the home belongs to the new one; `create_home`, `no_user_group`,
 /// `system` and `no_log_init` mean nothing.
 ///
-/// In both cases: the home directory, where it exists, ends with the owner that the user has.
+/// A home that is there before its user keeps its owner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct User {

@@ -4,7 +4,7 @@
 //! the finished tables and from what was recognised on the disks.
 
 use crate::config::Luks;
-use crate::hardware::{Disk, Hardware, Signature};
+use crate::hardware::{Disk, Hardware, Signature, Table};
 use crate::operation::disks::{Device, TableEntry};
 use crate::paths::clean;
 
@@ -28,7 +28,7 @@ impl<'a> Devices<'a> {
         let planned = |disk: &'a Disk| PlannedDisk {
             disk,
             entries: match &disk.table {
-                crate::hardware::Table::Gpt { entries, .. } => entries.clone(),
+                Table::Gpt { entries, .. } => entries.clone(),
                 _ => Vec::new(),
             },
             erased: Vec::new(),
@@ -312,7 +312,13 @@ impl PlannedDisk<'_> {
     fn list_partitions(&self) -> String {
         let path = &self.disk.path;
         if self.entries.is_empty() {
-            return format!("{path} has no partitions");
+            return match self.disk.table {
+                Table::Mbr => {
+                    format!("{path} has an MBR table, whose partitions are not known here")
+                }
+                Table::Damaged => format!("the partition table of {path} is damaged"),
+                Table::None | Table::Gpt { .. } => format!("{path} has no partitions"),
+            };
         }
         let all: Vec<String> = self.entries.iter().map(|entry| self.show(entry)).collect();
         format!("{path} has {}", all.join(", "))

@@ -152,14 +152,14 @@ impl Space {
         if earlier == sector {
             return sector;
         }
-        let later = earlier + self.alignment;
+        let later = earlier.saturating_add(self.alignment);
         let is_free = |first: u64, last: u64| {
             self.block_of(first)
                 .is_some_and(|(_, block_last)| block_last >= last)
         };
         if is_free(earlier, sector - 1) {
             earlier
-        } else if is_free((sector + 1).min(later), later) {
+        } else if is_free(sector.saturating_add(1).min(later), later) {
             later
         } else {
             sector
