@@ -107,6 +107,9 @@ impl Trust {
 /// What is wrong with the certificate, if that is why the handshake failed.
 fn untrusted(error: &io::Error) -> Option<String> {
     match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+        error if is_authority(error) => {
+            Some("its certificate is that of an authority which is not configured".to_owned())
+        }
         rustls::Error::InvalidCertificate(cause) => Some(match cause {
             CertificateError::UnknownIssuer => {
                 "its certificate comes from no authority that is known here".to_owned()

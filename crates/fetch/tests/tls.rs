@@ -133,7 +133,7 @@ fn a_server_that_is_not_trusted_is_final() {
         (
             self_signed(|_| {}),
             Some(other),
-            "its certificate is refused",
+            "an authority which is not configured",
         ),
         (issued("elsewhere"), None, unknown),
         (self_signed(expired), None, "expired"),
