@@ -186,6 +186,7 @@ fn fetch(url: &str, headers: &[(String, String)], sources: &Sources<'_>) -> Resu
 
 /// A body that `hardway-fetch` fetches.
 struct Encrypted {
+    url: String,
     running: Child,
     body: ChildStdout,
     /// Gives back the last line that the program told.
@@ -221,6 +222,7 @@ impl Encrypted {
         let _ = input.write_all(order.to_string().as_bytes());
         drop(input);
         Ok(Self {
+            url: url.to_owned(),
             running,
             body,
             told: Some(told),
@@ -239,7 +241,11 @@ impl Read for Encrypted {
         if status.success() {
             return Ok(0);
         }
-        let last = last.filter(|line| !line.is_empty());
+        let last = last.filter(|line| !line.is_empty()).map(|line| {
+            // Whoever reads names the URL already.
+            let cause = line.strip_prefix(&format!("{}: ", self.url));
+            cause.map_or(line.clone(), str::to_owned)
+        });
         Err(io::Error::other(last.unwrap_or_else(|| {
             format!("{PROGRAM} ended with {status}")
         })))

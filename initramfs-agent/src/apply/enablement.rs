@@ -49,6 +49,7 @@ pub fn is_installable(text: &str) -> bool {
     install_section(text).any(|(key, _)| LINKING.contains(&key))
 }
 
+/// The strongest unit file of that name, with its text and that of all drop-ins behind one another.
 fn find(root: &TargetRoot, unit: &str) -> Result<Option<(String, String)>> {
     for folder in UNIT_FOLDERS {
         let path = format!("{folder}/{unit}");
@@ -56,10 +57,24 @@ fn find(root: &TargetRoot, unit: &str) -> Result<Option<(String, String)>> {
             return Ok(None);
         }
         if let Some(bytes) = root.read(&path)? {
-            return Ok(Some((path, String::from_utf8_lossy(&bytes).into_owned())));
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            return Ok(Some((path, text + &dropins(root, unit)?)));
         }
     }
     Ok(None)
+}
+
+fn dropins(root: &TargetRoot, unit: &str) -> Result<String> {
+    let mut text = String::new();
+    for folder in UNIT_FOLDERS {
+        let names = root.list(&format!("{folder}/{unit}.d"))?;
+        for name in names.iter().filter(|name| name.ends_with(".conf")) {
+            let bytes = root.read(&format!("{folder}/{unit}.d/{name}"))?;
+            text.push('\n');
+            text.push_str(&String::from_utf8_lossy(&bytes.unwrap_or_default()));
+        }
+    }
+    Ok(text)
 }
 
 fn link(root: &TargetRoot, unit: &str, file: &str, text: &str) -> Result<()> {
@@ -81,13 +96,17 @@ fn link(root: &TargetRoot, unit: &str, file: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Keys of `[Install]` with each of their values, which have to be plain names.
+/// Keys of every `[Install]` with each of their values, which have to be plain names.
 fn install_section(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut is_inside = false;
     text.lines()
         .map(str::trim)
-        .skip_while(|line| *line != "[Install]")
-        .skip(1)
-        .take_while(|line| !line.starts_with('['))
+        .filter(move |line| {
+            if line.starts_with('[') {
+                is_inside = *line == "[Install]";
+            }
+            is_inside
+        })
         .filter_map(|line| line.split_once('='))
         .flat_map(|(key, values)| {
             values
@@ -134,6 +153,13 @@ mod tests {
                 ("a.target.wants/etcd.service", file),
                 ("etcd2.service", file),
             ],
+        );
+        let own = format!("{UNITS}/own.service");
+        check(
+            &own,
+            "[Install]\nA=b\n[Service]\nWantedBy=no.target\n[Install]\nWantedBy=b.target\n",
+            "enable own.service",
+            &[("b.target.wants/own.service", &own)],
         );
         check(file, text, "disable etcd.service", &[]);
         check(file, text, "enable other.service", &[]);

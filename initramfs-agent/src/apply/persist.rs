@@ -18,7 +18,9 @@ pub fn volumes(root: &TargetRoot, volumes: &[Volume]) -> Result<()> {
         };
         persist().with_context(|| format!("entering the volume {}", wanted.name))?;
     }
-    Ok(())
+    volumes
+        .iter()
+        .try_for_each(|volume| volume::forget_key(&volume.name))
 }
 
 fn add(root: &TargetRoot, volume: &Volume, uuid: &str, key: Option<Vec<u8>>) -> Result<()> {

@@ -77,7 +77,7 @@ fn enabling_links(root: &TargetRoot, unit: &str) -> Result<Vec<String>> {
             }
         } else if let Some(text) = root.read_link(&path)? {
             let target = text.rsplit('/').next().unwrap_or_default();
-            if unit == target {
+            if unit == target || unit == name {
                 links.push(path);
             }
         }

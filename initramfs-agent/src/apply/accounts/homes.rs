@@ -4,14 +4,27 @@ use anyhow::{Result, bail};
 
 use crate::apply::root::{Attributes, Kind, TargetRoot};
 
-/// Makes a home with what is in /etc/skel. One that exists keeps its content and gets the owner.
+/// Makes a home with what is in /etc/skel. One that exists stays as it is, owner included.
 pub fn create(root: &TargetRoot, home: &str, uid: u32, gid: u32, mode: u32) -> Result<()> {
     let home = home.trim_end_matches('/');
-    if root.kind(home)?.is_some() {
-        return root.set_owner(home, uid, gid);
+    if root.exists(home)? {
+        return Ok(());
     }
+    refuse_dangling(root, home)?;
     root.make_directory(home, &Attributes { mode, uid, gid })?;
     copy(root, "/etc/skel", home, uid, gid)
+}
+
+/// useradd makes no directory in the place of a link that leads nowhere.
+fn refuse_dangling(root: &TargetRoot, home: &str) -> Result<()> {
+    let ends = home.match_indices('/').map(|(end, _)| end).skip(1);
+    for end in ends.chain([home.len()]) {
+        let folder = &home[..end];
+        if root.kind(folder)? == Some(Kind::Symlink) && !root.exists(folder)? {
+            bail!("{folder} is a link to nothing");
+        }
+    }
+    Ok(())
 }
 
 /// Follows a change of an existing user's home and numbers, as usermod with `--move-home` does: a home

@@ -13,6 +13,7 @@
 //! What differs on purpose, and is left out of the comparison:
 //!
 //! - links that enable units, beside the preset lines (decision 7);
+//! - the order of the preset lines, which 2.14 leaves to chance;
 //! - the day in the third field of shadow, which the agent leaves empty;
 //! - the backups and locks of shadow's tools, and `/etc/.ignition-result.json`;
 //! - a place below a *relative* link of the configuration itself: refused here, followed there;

@@ -17,6 +17,8 @@ const LEFT_OUT: [&str; 8] = [
     "/etc/subuid-",
     "/etc/subgid-",
 ];
+/// Version 2.14 leaves the order of its lines to chance.
+const PRESETS: &str = "/etc/systemd/system-preset/20-ignition.preset";
 const UNITS: &str = "/etc/systemd/system/";
 
 /// A line for each path at which the trees differ. Links that enable one of the units `enabled` may
@@ -112,6 +114,11 @@ fn contents(path: &str, bytes: &[u8]) -> String {
     let text = std::ffi::OsStr::from_bytes(bytes)
         .to_string_lossy()
         .into_owned();
+    if path == PRESETS {
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.sort_unstable();
+        return lines.join("\n");
+    }
     if path != "/etc/shadow" {
         return text;
     }

@@ -5,6 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use anyhow::{Context, Result, bail};
 use gptman::{GPT, GPTPartitionEntry};
 use hardway_ignition::operation::disks::{Fate, Table, TableEntry};
+use hardway_recognition::table as recognition;
 
 use super::edits::{Changes, Edits};
 use super::guid;
@@ -36,8 +37,12 @@ pub fn plan<D: Device>(device: &D, wanted: &Table) -> Result<Planned> {
         );
     }
     let mut disk = Edits::new(device);
+    let recognised = recognition::Table::read(&mut disk, wanted.sector_size);
+    if recognised?.is_some_and(|table| table.kind == recognition::Kind::Mbr) && !wanted.wipe {
+        bail!("{} has an MBR with partitions of its own", wanted.disk);
+    }
     let standing = GPT::read_from(&mut disk, sector_size).ok();
-    compare(wanted, standing.as_ref())?;
+    compare(wanted, standing.as_ref(), is_guarded(&mbr(&mut disk)?))?;
     if wanted.wipe {
         wipe(&mut disk, device.size(), sector_size)?;
     }
@@ -53,13 +58,13 @@ pub fn plan<D: Device>(device: &D, wanted: &Table) -> Result<Planned> {
     })
 }
 
-/// Number, start, sectors and GUID of every entry have to be as planned. A table that is wiped away
-/// may also be one of which only the copy is left.
-fn compare(wanted: &Table, standing: Option<&GPT>) -> Result<()> {
+/// Number, start, sectors and GUID of every entry have to be as planned. What is wiped away without
+/// having been counted as a GPT may be the copy of one, or one that an MBR has taken the place of.
+fn compare(wanted: &Table, standing: Option<&GPT>, is_guarded: bool) -> Result<()> {
     let disk = &wanted.disk;
     let (planned, standing) = match (&wanted.found, standing) {
         (None, None) => return Ok(()),
-        (None, Some(table)) if wanted.wipe && table.is_backup() => return Ok(()),
+        (None, Some(table)) if wanted.wipe && (table.is_backup() || !is_guarded) => return Ok(()),
         (None, Some(_)) => bail!("{disk} has a GPT now, and had none when this was planned"),
         (Some(_), None) => bail!("{disk} had a GPT when this was planned, and has none now"),
         (Some(planned), Some(standing)) => (planned, standing),
@@ -221,11 +226,9 @@ fn set(entry: &mut GPTPartitionEntry, wanted: &TableEntry) -> Result<()> {
 /// Sees to the MBR's entry that guards the GPT, and leaves boot code alone. A hybrid MBR, which has
 /// partitions of its own beside that entry, stays as it is.
 fn guard<D: Device>(disk: &mut Edits<'_, D>, is_new: bool, sectors: u64) -> Result<()> {
-    let mut sector = [0; 512];
-    disk.seek(SeekFrom::Start(0))?;
-    disk.read_exact(&mut sector).context("reading the MBR")?;
-    let kinds: Vec<u8> = (0..4).map(|number| sector[450 + 16 * number]).collect();
-    let is_guarded = sector[510..] == [0x55, 0xaa] && kinds.contains(&PROTECTIVE);
+    let sector = mbr(disk)?;
+    let is_guarded = is_guarded(&sector);
+    let kinds = kinds(&sector);
     let others = kinds.iter().any(|kind| *kind != 0 && *kind != PROTECTIVE);
     if is_guarded && others && !is_new {
         return Ok(());
@@ -243,6 +246,22 @@ fn guard<D: Device>(disk: &mut Edits<'_, D>, is_new: bool, sectors: u64) -> Resu
     }
     disk.seek(SeekFrom::Start(BOOT_CODE))?;
     disk.write_all(&tail).context("writing the protective MBR")
+}
+
+fn mbr<D: Device>(disk: &mut Edits<'_, D>) -> Result<[u8; 512]> {
+    let mut sector = [0; 512];
+    disk.seek(SeekFrom::Start(0))?;
+    disk.read_exact(&mut sector).context("reading the MBR")?;
+    Ok(sector)
+}
+
+/// The types of an MBR's four entries.
+fn kinds(sector: &[u8; 512]) -> [u8; 4] {
+    [sector[450], sector[466], sector[482], sector[498]]
+}
+
+fn is_guarded(sector: &[u8; 512]) -> bool {
+    sector[510..] == [0x55, 0xaa] && kinds(sector).contains(&PROTECTIVE)
 }
 
 #[cfg(test)]

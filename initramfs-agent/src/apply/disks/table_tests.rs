@@ -228,6 +228,19 @@ fn wiping_destroys_both_tables() {
         bare.entries = vec![entry(sector_size, 1, 2, 2, Fate::Created)];
         let (after, _) = write_to(before.clone(), &bare).unwrap();
         assert_eq!(places(&after, bytes), [(1, 2, 3)]);
+        // An MBR has taken the place of one whose header still stands.
+        let mut taken = before.clone();
+        taken[450] = 0x83;
+        assert!(
+            write_to(
+                taken,
+                &Table {
+                    found: None,
+                    ..bare.clone()
+                }
+            )
+            .is_ok()
+        );
         // Its copy alone, or none of it, may be there by then.
         let mut damaged = before.clone();
         damaged[..3 * bytes as usize].fill(0x5c);
@@ -255,6 +268,21 @@ fn what_differs_from_the_plan_is_refused() {
     let mut other_guid = planned.clone();
     other_guid.found.as_mut().unwrap()[1].guid = Some(GUID.into());
     assert_eq!(refusal(disk(), &other_guid), message);
+    let mut mbr = vec![0; SIZE];
+    mbr[446..462].copy_from_slice(&[0x80, 0, 0, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 0x10, 0, 0]);
+    mbr[510..512].copy_from_slice(&[0x55, 0xaa]);
+    assert_eq!(
+        refusal(mbr, &wanted(512, None)),
+        "/dev/vda has an MBR with partitions of its own"
+    );
+    let unseen = Table {
+        wipe: true,
+        ..wanted(512, None)
+    };
+    assert_eq!(
+        refusal(disk(), &unseen),
+        "/dev/vda has a GPT now, and had none when this was planned"
+    );
     assert_eq!(
         refusal(vec![0; SIZE], &planned),
         "/dev/vda had a GPT when this was planned, and has none now"

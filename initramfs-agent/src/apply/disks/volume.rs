@@ -41,7 +41,7 @@ pub fn open(volume: &Volume, given: Option<&[u8]>) -> Result<&'static str> {
         if given.is_none() {
             // Nobody was told this key: clevis alone opens the volume from now on.
             programs::run("cryptsetup", &["luksRemoveKey", &device, key])?;
-            fs::remove_file(key).context("removing the key")?;
+            forget_key(&volume.name)?;
         }
     }
     nodes::wait_for(&node(&volume.name))?;
@@ -66,6 +66,16 @@ pub fn stored_key(name: &str) -> Result<Option<Vec<u8>>> {
         Ok(key) => Ok(Some(key)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("reading the key of {name}")),
+    }
+}
+
+/// Removes a volume's key from this machine's own memory.
+pub fn forget_key(name: &str) -> Result<()> {
+    match fs::remove_file(key_path(name)?) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing the key of {name}"))
+        }
+        _ => Ok(()),
     }
 }
 
