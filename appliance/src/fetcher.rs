@@ -83,7 +83,12 @@ impl Fetch for NetworkFetcher {
     fn fetch(&mut self, request: &Request<'_>) -> Result<Vec<u8>, String> {
         self.fetcher(request.fetching)?
             .fetch(request.url, request.headers, LARGEST)
-            .map_err(|error| error.to_string())
+            .map_err(|error| {
+                let text = error.to_string();
+                // Whoever asks names the URL already.
+                let cause = text.strip_prefix(&format!("{}: ", request.url));
+                cause.map_or(text.clone(), str::to_owned)
+            })
     }
 }
 

@@ -33,7 +33,10 @@ pub async fn hello(
     Body(hello): Body<Hello>,
 ) -> Result<Json<Orders>, ApiError> {
     let name = introduce(&context, &hello).await?;
-    let confirmation_key = token::random()?;
+    let confirmation_key = match key_of_the_orders(&context, &name) {
+        Some(key) => key,
+        None => token::random()?,
+    };
     let decision = {
         let (context, hello, name) = (context.clone(), hello.clone(), name.clone());
         let key = confirmation_key.clone();
@@ -64,6 +67,16 @@ pub async fn hello(
             retry_after: RETRY,
         },
     }))
+}
+
+/// The key of an installation that is ordered and not finished. It stays, because it is part of the
+/// configuration of an image with Ignition of its own, which is served once a boot.
+fn key_of_the_orders(context: &Context, name: &str) -> Option<String> {
+    let snapshot = context.fleet.snapshot();
+    let state = snapshot.machines.get(name)?;
+    let planned = state.planned.as_ref()?;
+    let is_current = planned.receipt.generation == state.generation;
+    state.confirmation_key.clone().filter(|_| is_current)
 }
 
 /// The name of the machine that speaks, by its token and its hardware together.

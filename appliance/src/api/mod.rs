@@ -27,7 +27,7 @@ pub use error::ApiError;
 const BODY_LIMIT: usize = 1 << 20;
 /// The largest hello, whose inventory is remembered of every stranger: one with hundreds of disks is
 /// below.
-const HELLO_LIMIT: usize = 1 << 18;
+const HELLO_LIMIT: usize = 1 << 19;
 
 /// Everything that is served by HTTP.
 pub fn router(context: Context) -> Router {

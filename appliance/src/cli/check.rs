@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use hardway_model::cluster::{self, Cluster, ImageSource};
 
-use crate::{configuration, images, render};
+use crate::{configuration, images, planning, render};
 
 /// What is judged.
 #[derive(clap::Args)]
@@ -90,6 +90,7 @@ fn stored_images(folder: &Path, cluster: &Cluster) -> anyhow::Result<Vec<String>
         if sha256 != image.sha256 {
             problems.push(images::mismatch(image, file, sha256));
         }
+        problems.extend(planning::check_image(&image.desired(), &folder.join(file)).err());
     }
     Ok(problems)
 }

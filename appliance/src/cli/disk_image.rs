@@ -21,7 +21,7 @@ nix::ioctl_read_bad!(logical_sector_size, libc::BLKSSZGET, libc::c_int);
 pub struct GivenDisk {
     /// A disk image or a block device.
     image: PathBuf,
-    /// What configs call it. `None`: a block device's own path, the next of `/dev/vda`, `/dev/vdb`, …
+    /// What configs call it. `None`: a block device's own node, the next of `/dev/vda`, `/dev/vdb`, …
     /// for an image.
     device: Option<String>,
 }
@@ -57,7 +57,7 @@ pub fn hardware(given: &[GivenDisk], tpm2: bool) -> Result<Hardware> {
         has_block_device |= is_block_device;
         let path = match &disk.device {
             Some(device) => device.clone(),
-            None if is_block_device => shown.to_string(),
+            None if is_block_device => fs::canonicalize(&disk.image)?.display().to_string(),
             None => {
                 let letter = letters.next().context("counting the disk images")?;
                 format!("/dev/vd{letter}")
@@ -171,7 +171,7 @@ fn mounted() -> Result<BTreeSet<PathBuf>> {
     Ok(sources.collect())
 }
 
-/// The links that udev made to a disk, and its node where it was given by another name.
+/// The links that udev made to a disk, its node, and the name that it was given by.
 fn aliases(node: &Path, given: &Path) -> Vec<String> {
     let folders = ["/dev/disk/by-id", "/dev/disk/by-path"];
     let links = folders
@@ -182,11 +182,11 @@ fn aliases(node: &Path, given: &Path) -> Vec<String> {
         (fs::canonicalize(&link).ok()? == node).then_some(link)
     });
     let mut aliases: Vec<String> = leading
-        .chain(std::iter::once(node.to_owned()))
-        .filter(|link| link != given)
+        .chain([node.to_owned(), given.to_owned()])
         .map(|link| link.display().to_string())
         .collect();
     aliases.sort_unstable();
+    aliases.dedup();
     aliases
 }
 

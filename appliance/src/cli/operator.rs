@@ -258,6 +258,13 @@ fn show(detail: MachineDetail) {
         println!("\nDisks");
         print_table(&disks);
     }
+    let orders = detail.planned.iter().flat_map(|planned| &planned.disks);
+    for (index, line) in orders.enumerate() {
+        if index == 0 {
+            println!("\nWhat is to happen to its disks");
+        }
+        println!("{}", printable(line));
+    }
     println!("\nTimeline");
     for line in detail.timeline.iter().map(Line::new) {
         let text = printable(&line.text);

@@ -10,9 +10,11 @@
 //! | [`own_ignition`] | what is added for images that bring Ignition along |
 //! | [`documents`] | the documents that plans were made with, until they are fetched |
 
+use std::path::Path;
+
 use hardway_ignition::{Circumstances, Report, operations};
 use hardway_model::cluster::{Cluster, ImageSource, Machine};
-use hardway_model::desired::{ConfigApplier, DesiredMachine};
+use hardway_model::desired::{ConfigApplier, DesiredImage, DesiredMachine};
 use hardway_model::identity::Sha256;
 use hardway_model::inventory::{self, Inventory};
 use hardway_model::lifecycle::MachineState;
@@ -129,7 +131,7 @@ fn prepare(
     let table = || image_table(context, cluster, machine, desired, system);
     if desired.image.config != ConfigApplier::Agent {
         if let Some(table) = table()? {
-            own_ignition::check_layout(desired, &table)?;
+            own_ignition::check_layout(&desired.image, &table)?;
         }
         let url = context.url().unwrap_or_default();
         let confirmation = Confirmation {
@@ -176,6 +178,17 @@ fn prepare(
     let preparation =
         disks::preparation(&compiled.config, &work, facts, &context.options.toolbox())?;
     Ok((Rendered::of(&work)?, preparation))
+}
+
+/// Judges an image file by its head, without a machine: one that brings Ignition along has to have
+/// the partition on which its configuration is left. Sectors are taken to be of 512 bytes, the usual.
+pub fn check_image(image: &DesiredImage, file: &Path) -> Result<(), String> {
+    if image.config == ConfigApplier::Agent {
+        return Ok(());
+    }
+    let table = ImageTable::read(file, image.compression, 512)
+        .map_err(|error| format!("image `{}`: {error:#}", image.name))?;
+    own_ignition::check_layout(image, &table)
 }
 
 /// The table of the machine's image; `None` where it comes from a URL.

@@ -6,7 +6,7 @@
 //! unit needs `sh`, `sed` and `curl`, which Fedora CoreOS and Flatcar have.
 
 use hardway_ignition::{Config, Part, PartKind};
-use hardway_model::desired::{ConfigApplier, DesiredMachine};
+use hardway_model::desired::{ConfigApplier, DesiredImage, DesiredMachine};
 use hardway_model::inventory::{Disk, Inventory};
 use hardway_model::layout::PartitionTable;
 use hardway_model::messages::Running;
@@ -59,8 +59,8 @@ fn place(applier: ConfigApplier) -> Option<(&'static str, &'static str)> {
 }
 
 /// Whether an image's table has the partition on which its first boot looks for the config.
-pub fn check_layout(desired: &DesiredMachine, table: &ImageTable) -> Result<(), String> {
-    let Some((applier, label)) = place(desired.image.config) else {
+pub fn check_layout(image: &DesiredImage, table: &ImageTable) -> Result<(), String> {
+    let Some((applier, label)) = place(image.config) else {
         return Ok(());
     };
     let labels: Vec<&str> = table.entries().iter().map(|e| e.label.as_str()).collect();
@@ -74,7 +74,7 @@ pub fn check_layout(desired: &DesiredMachine, table: &ImageTable) -> Result<(), 
     Err(format!(
         "image `{}` says `config: {applier}`, and it has no partition labelled `{label}`, where its \
          first boot would look for the configuration; there is {there_is}",
-        desired.image.name
+        image.name
     ))
 }
 
@@ -273,7 +273,7 @@ mod tests {
             let table = ImageTable::read(&path, compression, 512).unwrap();
             let mut desired = super::super::tests::desired();
             desired.image.config = applier;
-            check_layout(&desired, &table)
+            check_layout(&desired.image, &table)
         };
         let coreos = [("EFI-SYSTEM", 1, 2), ("boot", 3, 4), ("root", 5, 6)];
         assert_eq!(check(ConfigApplier::FedoraCoreos, &coreos), Ok(()));

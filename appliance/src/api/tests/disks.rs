@@ -148,3 +148,20 @@ async fn nothing_but_the_toolbox_is_served_from_its_folder() {
         assert_eq!(status, StatusCode::NOT_FOUND, "{path}: {text}");
     }
 }
+
+#[tokio::test]
+async fn an_unfinished_installation_keeps_its_confirmation_key() {
+    let appliance = appliance().await;
+    let token = boot(&appliance, SCRIPT).await;
+    let blank = || machine(|| Content::Blank);
+    let (_, text) = hello(&appliance, &token, blank()).await;
+    let (_, first) = execute(&text);
+    let (_, text) = hello(&appliance, &token, blank()).await;
+    assert_eq!(execute(&text).1, first, "after a step that failed");
+    let (status, _) = appliance
+        .post("/api/v1/machines/node1/reinstall", Some(TOKEN), &())
+        .await;
+    assert_eq!(status, StatusCode::ACCEPTED);
+    let (_, text) = hello(&appliance, &token, blank()).await;
+    assert_ne!(execute(&text).1, first, "another generation, another key");
+}
