@@ -63,7 +63,7 @@ impl Table {
             .map(|(number, entry)| Partition {
                 number,
                 start: entry.starting_lba * bytes,
-                length: (entry.ending_lba + 1).saturating_sub(entry.starting_lba) * bytes,
+                length: entry.ending_lba.saturating_add(1).saturating_sub(entry.starting_lba) * bytes,
                 name: entry.partition_name.as_str().to_owned(),
                 mbr_type: 0,
             })
