@@ -64,6 +64,32 @@ fn entry(number: u32, start: u64, sectors: u64) -> TableEntry {
     }
 }
 
+/// A disk that no sane program wrote.
+fn strange_disk() -> impl Strategy<Value = Disk> {
+    let number = || prop_oneof![any::<u64>(), 0..5000_u64, Just(u64::MAX)];
+    let entries = proptest::collection::vec((any::<u8>(), number(), number()), 0..5);
+    let sector_size = prop_oneof![Just(512), Just(4096), any::<u32>()];
+    (number(), sector_size, number(), number(), entries).prop_map(
+        |(size, sector_size, first, last, entries)| Disk {
+            path: "/dev/vdb".to_owned(),
+            aliases: Vec::new(),
+            size,
+            sector_size,
+            table: Table::Gpt {
+                usable: (first, last),
+                entries: entries
+                    .into_iter()
+                    .map(|(number, start, sectors)| entry(u32::from(number % 9), start, sectors))
+                    .collect(),
+            },
+            signatures: Vec::new(),
+            in_use: false,
+            active: Vec::new(),
+            claimed: false,
+        },
+    )
+}
+
 fn any_partition() -> impl Strategy<Value = config::Partition> {
     let place = || proptest::option::of(prop_oneof![Just(0), 1..60_i64, -2..500_i64]);
     let flag = || proptest::option::of(any::<bool>());
@@ -113,7 +139,7 @@ fn usable(disk: &Disk, wipe: bool) -> (u64, u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(60000))]
 
     #[test]
     fn finished_tables_are_sound(disk in any_disk(), spec in any_spec()) {
@@ -142,6 +168,19 @@ proptest! {
             prop_assert_eq!(stays, !table.deleted.contains(&entry.number));
         }
         prop_assert!(disk.claimed || table.erase.is_empty());
+    }
+
+    #[test]
+    fn strange_tables_do_no_harm(disk in strange_disk(), spec in any_spec()) {
+        if let Ok(Some(table)) = partitions::plan(&disk, &spec, "$") {
+            let mut next = 0;
+            let mut places: Vec<_> = table.entries.iter().map(|e| (e.start, e.sectors)).collect();
+            places.sort_unstable();
+            for (start, sectors) in places {
+                prop_assert!(next <= start && sectors > 0);
+                next = start.saturating_add(sectors);
+            }
+        }
     }
 
     #[test]

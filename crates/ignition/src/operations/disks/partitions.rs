@@ -93,6 +93,11 @@ impl Before {
                 ));
             }
         };
+        if usable.0 < 2 || usable.0 > usable.1 || usable.1 >= blank.total {
+            return Err(format!(
+                "the table of {path} is for another disk: `wipeTable: true` would replace it"
+            ));
+        }
         let before = Self {
             usable,
             total: blank.total,

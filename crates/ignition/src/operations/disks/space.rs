@@ -52,7 +52,8 @@ impl Space {
         sector_size: u32,
         used: BTreeMap<u32, Extent>,
     ) -> Self {
-        let entry_bytes = usable.0.saturating_sub(2) * u64::from(sector_size);
+        let entry_sectors = usable.0.saturating_sub(2);
+        let entry_bytes = entry_sectors.saturating_mul(u64::from(sector_size));
         let slots = u32::try_from(entry_bytes / 128)
             .unwrap_or(USUAL_SLOTS)
             .min(USUAL_SLOTS);

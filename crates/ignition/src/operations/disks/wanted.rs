@@ -38,6 +38,11 @@ impl<'a> Wanted<'a> {
         let mut partitions = Vec::new();
         for (index, partition) in spec.partitions.iter().enumerate() {
             let at = format!("{at}.partitions.{index}");
+            let mut earlier = spec.partitions[..index].iter();
+            if partition.number != 0 && earlier.any(|other| other.number == partition.number) {
+                let message = format!("number {} is given twice", partition.number);
+                problems.push(Problem::error(format!("{at}.number"), message));
+            }
             match WantedPartition::of(disk, partition, at) {
                 Ok(wanted) => partitions.push(wanted),
                 Err(problem) => problems.push(problem),
