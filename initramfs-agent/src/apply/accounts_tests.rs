@@ -299,3 +299,41 @@ fn what_was_made_in_a_home_becomes_the_users() {
     assert_eq!((mode("/home/old"), mode("/home/old/data")), (0o700, 0o700));
     assert_eq!((mode("/home"), mode("/home/older")), (0o755, 0o755));
 }
+
+#[test]
+fn people_get_subordinate_ids_where_there_are_any() {
+    let system = system();
+    let text = |path| String::from_utf8(system.root.read(path).unwrap().unwrap()).unwrap();
+    ensure_user(&system.root, &user("early")).unwrap();
+    let ids = b"old:100000:65536\n";
+    system.root.replace("/etc/subuid", ids, &own(0o644)).unwrap();
+    ensure_user(&system.root, &user("core")).unwrap();
+    let daemon = User {
+        system: true,
+        ..user("daemon")
+    };
+    ensure_user(&system.root, &daemon).unwrap();
+    let both = "old:100000:65536\ncore:165536:65536\n";
+    assert_eq!(text("/etc/subuid"), both);
+    assert_eq!(system.root.kind("/etc/subgid").unwrap(), None);
+    delete_user(&system.root, "old").unwrap();
+    assert_eq!(text("/etc/subuid"), "core:165536:65536\n");
+}
+
+#[test]
+fn a_home_that_is_there_stays_as_it_is() {
+    let system = system();
+    system
+        .root
+        .replace("/home/core/file", b"x", &own(0o644))
+        .unwrap();
+    ensure_user(&system.root, &user("core")).unwrap();
+    assert_eq!(system.root.list("/home/core").unwrap(), ["file"]);
+    system.root.symlink("nowhere", "/link").unwrap();
+    let lost = User {
+        home: Some("/link/home".to_owned()),
+        ..user("lost")
+    };
+    let error = ensure_user(&system.root, &lost).unwrap_err();
+    assert_eq!(error.to_string(), "/link is a link to nothing");
+}

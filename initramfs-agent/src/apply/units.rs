@@ -58,7 +58,12 @@ fn disable(root: &TargetRoot, unit: &str) -> Result<bool> {
     let Some(text) = enablement::text(root, unit)? else {
         return Ok(false);
     };
-    let links = enabling_links(root, unit)?;
+    let mut links = enabling_links(root, unit)?;
+    // Another name of a unit: the unit itself goes with it.
+    if let Some(text) = root.read_link(&format!("{UNITS}/{unit}"))? {
+        let target = text.rsplit('/').next().unwrap_or_default();
+        links.extend(enabling_links(root, target)?);
+    }
     for link in &links {
         root.remove(link)?;
         remove_if_empty(root, link)?;
@@ -118,6 +123,31 @@ mod tests {
         unmask(&root, path).unwrap();
         unmask(&root, path).unwrap();
         assert_eq!(root.kind(path).unwrap(), None);
+    }
+
+    #[test]
+    fn what_disables_a_unit_disables_its_other_names() {
+        let (_folder, root) = root();
+        let file = "/usr/lib/systemd/system/b.service";
+        root.replace(file, b"[Service]\n", &own(0o644)).unwrap();
+        for link in ["alias.service", "x.target.wants/b.service"] {
+            root.symlink(file, &format!("{UNITS}/{link}")).unwrap();
+        }
+        let unit = ["alias.service".to_owned()];
+        preset(&root, "disable alias.service", &unit).unwrap();
+        assert_eq!(root.list(UNITS).unwrap(), [""; 0]);
+        let unit = ["b.service".to_owned()];
+        preset(&root, "disable b.service", &unit).unwrap();
+        assert_eq!(
+            root.read(PRESETS).unwrap().unwrap(),
+            b"disable alias.service\ndisable b.service\n",
+            "a unit that nothing enables is as good as enabled"
+        );
+        let installed = b"[Install]\nWantedBy=x.target\n";
+        let dropin = format!("{UNITS}/b.service.d/1.conf");
+        root.replace(&dropin, installed, &own(0o644)).unwrap();
+        preset(&root, "disable b.service", &unit).unwrap();
+        assert_eq!(root.read(PRESETS).unwrap().unwrap().len(), 22 + 18);
     }
 
     #[test]
