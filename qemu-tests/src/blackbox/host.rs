@@ -22,6 +22,8 @@ const BOOT_LIMIT: Duration = Duration::from_secs(240);
 /// The guest itself gives up on a stage after two minutes.
 const CASE_LIMIT: Duration = Duration::from_secs(420);
 const POLL: Duration = Duration::from_millis(200);
+/// A guest that so many times in a row has not come to its first case never will.
+const BOOTS: usize = 3;
 
 /// What a run needs.
 #[derive(Debug, Clone)]
@@ -82,6 +84,7 @@ fn guest(
     mut left: Vec<usize>,
     note: &(dyn Fn(usize, Outcome) + Sync),
 ) -> Result<()> {
+    let mut failed_boots = 0;
     for boot in 0.. {
         let work = Work {
             cases: left.clone(),
@@ -101,10 +104,17 @@ fn guest(
                 left.retain(|other| *other != index);
             }
             (ending, None) if progress.ended.is_empty() => {
-                bail!("a guest {}:\n    {}", ending.text(), machine.last_words())
+                failed_boots += 1;
+                let (how, words) = (ending.text(), machine.last_words());
+                if failed_boots == BOOTS {
+                    bail!("a guest {how} before its first case:\n    {words}");
+                }
+                eprintln!("blackbox: a guest {how} before its first case; starting it again");
+                continue;
             }
             _ => {}
         }
+        failed_boots = 0;
         if left.is_empty() {
             return Ok(());
         }
