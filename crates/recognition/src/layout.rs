@@ -23,11 +23,12 @@ pub fn look(disk: &mut (impl Read + Seek), size: u64, sector_size: u32) -> std::
     let bytes = u64::from(sector_size);
     let mut stretches = vec![(0, size)];
     if let PartitionTable::Gpt { partitions, .. } = &table {
-        stretches.extend(
-            partitions
-                .iter()
-                .map(|p| (p.start.saturating_mul(bytes), p.sectors.saturating_mul(bytes))),
-        );
+        stretches.extend(partitions.iter().map(|p| {
+            (
+                p.start.saturating_mul(bytes),
+                p.sectors.saturating_mul(bytes),
+            )
+        }));
     }
     let mut found = Vec::new();
     for (offset, length) in stretches {
@@ -99,7 +100,10 @@ fn described(found: &gptman::GPT, size: u64, sector_size: u32) -> PartitionTable
             .map(|(number, entry)| Partition {
                 number,
                 start: entry.starting_lba,
-                sectors: entry.ending_lba.saturating_add(1).saturating_sub(entry.starting_lba),
+                sectors: entry
+                    .ending_lba
+                    .saturating_add(1)
+                    .saturating_sub(entry.starting_lba),
                 type_guid: guid(&entry.partition_type_guid),
                 guid: guid(&entry.unique_partition_guid),
                 label: entry.partition_name.as_str().to_owned(),

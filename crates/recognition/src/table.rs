@@ -62,8 +62,12 @@ impl Table {
             .filter(|(_, entry)| entry.is_used())
             .map(|(number, entry)| Partition {
                 number,
-                start: entry.starting_lba * bytes,
-                length: entry.ending_lba.saturating_add(1).saturating_sub(entry.starting_lba) * bytes,
+                start: entry.starting_lba.saturating_mul(bytes),
+                length: entry
+                    .ending_lba
+                    .saturating_add(1)
+                    .saturating_sub(entry.starting_lba)
+                    .saturating_mul(bytes),
                 name: entry.partition_name.as_str().to_owned(),
                 mbr_type: 0,
             })
