@@ -5,7 +5,8 @@
 //! - `parse`: JSON of spec 3.0.0 to 3.6.0 → a valid `Config` in the newest spec.
 //! - `butane`: Butane's YAML → the same.
 //! - `merge`: two configs → one. `validate` judges the result.
-//! - `operations`: a config → [`Operation`]s; what cannot be done is refused there.
+//! - `operations`: a config and a machine ([`hardware`]) → [`Operation`]s; what cannot be done is
+//!   refused there. [`partitions`] plans one disk's table.
 //! - `references`: other configs that a config names, by a fetcher that the caller brings.
 //! - `compile`: all of this for the parts of one machine.
 //! - [`operation`]: the operations, all that the agent needs of this crate.
@@ -18,6 +19,10 @@
 //! - A disk whose backup partition table stands before its end has it moved there first: a
 //!   partition of size 0 then fills all of a disk that was grown.
 //! - A fetched config that is empty is refused; there, it takes the config that names it with it.
+//! - A partition with number 0 takes the number of one that is deleted, whatever its own
+//!   `wipePartitionEntry` says; there, only if that is true.
+//! - A disk with a protective MBR and no GPT at all counts as damaged, not as blank; and so does one
+//!   of whose GPT only the backup is left, without such an MBR.
 //! - A filesystem for `/` is refused: the root filesystem is the image's own.
 //! - One device for two uses (an array's member that also gets a filesystem) is refused.
 //! - What `operations` refuses (sources it does not fetch, names and numbers that cannot stand in

@@ -139,7 +139,7 @@ fn usable(disk: &Disk, wipe: bool) -> (u64, u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60000))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
     fn finished_tables_are_sound(disk in any_disk(), spec in any_spec()) {
