@@ -215,13 +215,7 @@ fn primary_group(root: &TargetRoot, wanted: &User, uid: u32, defaults: &Defaults
             wanted.name
         );
     }
-    let taken = used(&group, GID);
-    // A user's own group has the user's number where it can.
-    let gid = if taken.contains(&uid) {
-        defaults.free_gid(wanted.system, &taken)?
-    } else {
-        uid
-    };
+    let gid = defaults.own_gid(wanted.system, uid, &used(&group, GID))?;
     let own = Group {
         name: wanted.name.clone(),
         gid: Some(gid),

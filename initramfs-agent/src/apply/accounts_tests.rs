@@ -306,7 +306,10 @@ fn people_get_subordinate_ids_where_there_are_any() {
     let text = |path| String::from_utf8(system.root.read(path).unwrap().unwrap()).unwrap();
     ensure_user(&system.root, &user("early")).unwrap();
     let ids = b"old:100000:65536\n";
-    system.root.replace("/etc/subuid", ids, &own(0o644)).unwrap();
+    system
+        .root
+        .replace("/etc/subuid", ids, &own(0o644))
+        .unwrap();
     ensure_user(&system.root, &user("core")).unwrap();
     let daemon = User {
         system: true,

@@ -1,5 +1,7 @@
 //! What useradd and groupadd take for granted: /etc/default/useradd and /etc/login.defs.
 
+use std::ops::RangeInclusive;
+
 use anyhow::{Context, Result};
 
 use crate::apply::root::TargetRoot;
@@ -65,7 +67,7 @@ impl Defaults {
 
     /// The numbers from which subordinate ids are taken, and how many a user gets. `kind` is `UID` or
     /// `GID`.
-    pub fn subordinate(&self, kind: &str) -> (std::ops::RangeInclusive<u32>, u32) {
+    pub fn subordinate(&self, kind: &str) -> (RangeInclusive<u32>, u32) {
         let first = self.limit(&format!("SUB_{kind}_MIN"), 100_000);
         let last = self.limit(&format!("SUB_{kind}_MAX"), 600_100_000);
         (
@@ -98,30 +100,34 @@ impl Defaults {
         entry
     }
 
+    /// The number of a user's own group: the user's where it is free and one for groups.
+    pub fn own_gid(&self, system: bool, uid: u32, taken: &[u32]) -> Result<u32> {
+        if self.range("GID", system).contains(&uid) && !taken.contains(&uid) {
+            return Ok(uid);
+        }
+        self.free_gid(system, taken)
+    }
+
     fn free(&self, kind: &str, system: bool, taken: &[u32]) -> Option<u32> {
-        let limit = |key: String, otherwise: u32| self.limit(&key, otherwise);
+        let mut range = self.range(kind, system);
         if system {
-            let last = limit(
-                format!("SYS_{kind}_MAX"),
-                limit(format!("{kind}_MIN"), 1000) - 1,
-            );
-            let mut range = limit(format!("SYS_{kind}_MIN"), 101)..=last;
             return range.rfind(|number| !taken.contains(number));
         }
-        let (first, last) = (
-            limit(format!("{kind}_MIN"), 1000),
-            limit(format!("{kind}_MAX"), 60000),
-        );
-        let highest = taken
-            .iter()
-            .copied()
-            .filter(|number| (first..=last).contains(number))
-            .max();
-        let next = highest.map_or(first, |number| number + 1);
-        if next <= last {
+        let highest = taken.iter().filter(|number| range.contains(number)).max();
+        let next = highest.map_or(*range.start(), |number| number.saturating_add(1));
+        if range.contains(&next) {
             return Some(next);
         }
-        (first..=last).find(|number| !taken.contains(number))
+        range.find(|number| !taken.contains(number))
+    }
+
+    fn range(&self, kind: &str, system: bool) -> RangeInclusive<u32> {
+        let first = self.limit(&format!("{kind}_MIN"), 1000);
+        if system {
+            let last = self.limit(&format!("SYS_{kind}_MAX"), first.saturating_sub(1));
+            return self.limit(&format!("SYS_{kind}_MIN"), 101)..=last;
+        }
+        first..=self.limit(&format!("{kind}_MAX"), 60000)
     }
 }
 

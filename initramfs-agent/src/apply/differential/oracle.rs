@@ -15,7 +15,6 @@ const PROGRAM: &str = "/usr/lib/dracut/modules.d/30ignition/ignition";
 /// Everything outside the root that it may write to is thrown away with the case.
 const CAGE: &str = r#"set -e
 mount --bind -o ro /usr "$1/usr"
-mount --bind -o ro /etc "$1/etc"
 mount --rbind /proc "$1/proc"
 mount --rbind /dev "$1/dev"
 mount --bind "$2" "$1/sysroot"
