@@ -41,7 +41,7 @@ pub struct LabOptions {
     pub memory: u32,
     /// NICs of the machines.
     pub nic: NicModel,
-    /// Further blank disks of each machine, larger than the first.
+    /// Further blank disks of each machine, smaller than the first.
     pub data_disks: usize,
     /// Firmware of the appliance.
     pub appliance_firmware: Firmware,

@@ -16,8 +16,8 @@ use crate::vm::{BootOrder, Disk, DiskKind, Nic, NicModel, Vm, VmFolders, VmSpec}
 const APPLIANCE_MAC: MacAddress = MacAddress([0x52, 0x54, 0, 0x77, 0, 1]);
 /// Enough for a machine; the operator's minimum counts when it is larger.
 const DISK_SIZE: u64 = 4 << 30;
-/// Another size, so that a profile can tell the two by it.
-const DATA_DISK_SIZE: u64 = 6 << 30;
+/// Less than a system's, so that a profile can tell the two by it.
+const DATA_DISK_SIZE: u64 = 2 << 30;
 /// The port of the appliance's UI.
 pub const HTTP: u16 = 80;
 /// The port that every machine is reached by.
@@ -124,14 +124,15 @@ pub(crate) fn machine_vm(
         _ => DiskKind::Virtio,
     };
     let serial = selector.and_then(|disk| disk.serial.clone());
-    let system = (serial.unwrap_or_else(|| format!("lab-{name}")), DISK_SIZE);
+    let serial = serial.unwrap_or_else(|| format!("lab-{name}"));
+    let system = (serial, minimum.max(DISK_SIZE));
     let data =
         (1..=options.data_disks).map(|number| (format!("lab-{name}-data{number}"), DATA_DISK_SIZE));
     let disks = std::iter::once(system)
         .chain(data)
         .map(|(serial, size)| {
             let file = options.folder.join("disks").join(format!("{serial}.img"));
-            disk::create_blank(&file, size.max(minimum))?;
+            disk::create_blank(&file, size)?;
             Ok(Disk {
                 file,
                 kind,
