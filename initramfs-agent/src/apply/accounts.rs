@@ -120,8 +120,10 @@ pub fn delete_user(root: &TargetRoot, name: &str) -> Result<()> {
     subordinate::withdraw(root, name)?;
     set_members(root, name, &[], true)?;
     let (mut group, mut gshadow) = (Table::group(root)?, Table::gshadow(root)?);
+    let has_own = Defaults::load(root)?.user_groups;
     let own = group.get(name).filter(|own| {
-        own[GID] == row[PRIMARY]
+        has_own
+            && own[GID] == row[PRIMARY]
             && own[3].is_empty()
             && !passwd.rows().any(|user| user[PRIMARY] == own[GID])
     });

@@ -235,7 +235,7 @@ fn groups_are_made_and_deleted() {
         [
             "group apps:x:1001:",
             "group five:x:500:",
-            "group daemon:x:999:"
+            "group daemon:x:499:"
         ]
     );
     let error = |outcome: Result<()>| outcome.unwrap_err().to_string();

@@ -47,7 +47,7 @@ impl Defaults {
         })
     }
 
-    /// The next free user number: upwards behind the highest for people, downwards for systems.
+    /// The next free user number: behind the highest for people, before the lowest for systems.
     pub fn free_uid(&self, system: bool, taken: &[u32]) -> Result<u32> {
         self.free("UID", system, taken)
             .context("no user number is free")
@@ -110,15 +110,23 @@ impl Defaults {
 
     fn free(&self, kind: &str, system: bool, taken: &[u32]) -> Option<u32> {
         let mut range = self.range(kind, system);
-        if system {
-            return range.rfind(|number| !taken.contains(number));
-        }
-        let highest = taken.iter().filter(|number| range.contains(number)).max();
-        let next = highest.map_or(*range.start(), |number| number.saturating_add(1));
+        let inside = taken.iter().filter(|number| range.contains(number));
+        let next = match system {
+            true => inside
+                .min()
+                .map_or(*range.end(), |lowest| lowest.saturating_sub(1)),
+            false => inside
+                .max()
+                .map_or(*range.start(), |highest| highest.saturating_add(1)),
+        };
         if range.contains(&next) {
             return Some(next);
         }
-        range.find(|number| !taken.contains(number))
+        let is_free = |number: &u32| !taken.contains(number);
+        match system {
+            true => range.rfind(is_free),
+            false => range.find(is_free),
+        }
     }
 
     fn range(&self, kind: &str, system: bool) -> RangeInclusive<u32> {
