@@ -19,8 +19,8 @@ use crate::interrupt;
 const GUESTS: usize = 2;
 /// From power-on to the first case, under emulation on a busy computer.
 const BOOT_LIMIT: Duration = Duration::from_secs(240);
-/// The guest itself gives up on a stage after two minutes.
-const CASE_LIMIT: Duration = Duration::from_secs(420);
+/// The guest itself gives up on a stage after six minutes, and a case has three.
+const CASE_LIMIT: Duration = Duration::from_secs(1200);
 const POLL: Duration = Duration::from_millis(200);
 /// A guest that so many times in a row has not come to its first case never will.
 const BOOTS: usize = 3;
