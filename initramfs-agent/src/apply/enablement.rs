@@ -9,6 +9,8 @@ use anyhow::Result;
 use super::root::TargetRoot;
 
 const UNITS: &str = "/etc/systemd/system";
+/// What a masked unit is a link to.
+const NOWHERE: &str = "/dev/null";
 /// Where unit files stand, the stronger first.
 const UNIT_FOLDERS: [&str; 4] = [
     UNITS,
@@ -53,7 +55,9 @@ pub fn is_installable(text: &str) -> bool {
 fn find(root: &TargetRoot, unit: &str) -> Result<Option<(String, String)>> {
     for folder in UNIT_FOLDERS {
         let path = format!("{folder}/{unit}");
-        if root.read_link(&path)?.as_deref() == Some("/dev/null") {
+        if let Some(text) = root.read_link(&path)?
+            && (text == NOWHERE || is_masked(root, &text)?)
+        {
             return Ok(None);
         }
         if let Some(bytes) = root.read(&path)? {
@@ -62,6 +66,13 @@ fn find(root: &TargetRoot, unit: &str) -> Result<Option<(String, String)>> {
         }
     }
     Ok(None)
+}
+
+/// Whether the unit that another name leads to is masked.
+fn is_masked(root: &TargetRoot, target: &str) -> Result<bool> {
+    let unit = target.rsplit('/').next().unwrap_or_default();
+    let text = root.read_link(&format!("{UNITS}/{unit}"))?;
+    Ok(text.as_deref() == Some(NOWHERE))
 }
 
 fn dropins(root: &TargetRoot, unit: &str) -> Result<String> {

@@ -48,7 +48,10 @@ pub fn change(
             None => {}
         }
     }
-    if before == after || root.kind(new)? != Some(Kind::Directory) {
+    // A home that somebody else owns is not touched.
+    let owner = root.stat(new)?.map(|stat| stat.st_uid);
+    let is_own = owner == Some(before.0) || owner == Some(after.0);
+    if before == after || !is_own || root.kind(new)? != Some(Kind::Directory) {
         return Ok(());
     }
     give(root, new, before, after)

@@ -13,6 +13,8 @@
 //! What differs on purpose, and is left out of the comparison:
 //!
 //! - links that enable units, beside the preset lines (decision 7);
+//! - a line that disables instances: the real program asks systemctl about all of them as one name with
+//!   spaces, which counts as enabled only where the template has no `[Install]`; none is written here;
 //! - the order of the preset lines, which 2.14 leaves to chance;
 //! - the day in the third field of shadow, which the agent leaves empty;
 //! - the backups and locks of shadow's tools, and `/etc/.ignition-result.json`;

@@ -32,7 +32,10 @@ done
 /// `systemctl --root DIR disable UNIT`, as [`RUN`] is told of it.
 const SYSTEMCTL: &str = r#"#!/bin/sh
 [ "$3" = disable ] || exec /usr/bin/systemctl "$@"
-/usr/bin/systemctl "$1" "$2" is-enabled "$4" >&2 && exec /usr/bin/systemctl "$@"
+case "$4" in
+  *" "*) ;;
+  *) /usr/bin/systemctl "$1" "$2" is-enabled "$4" >&2 && exec /usr/bin/systemctl "$@" ;;
+esac
 echo "disable $4" >> /not-enabled
 "#;
 
