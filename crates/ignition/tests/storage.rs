@@ -230,6 +230,15 @@ fn arrays_that_mdadm_would_refuse() {
             Some(1),
             Some("devices: raid5 needs at least 2 devices beside the spares: there are 1"),
         ),
+        (
+            "linear",
+            2,
+            None,
+            Some(
+                "level: the agent's kernel has no driver for linear arrays (Linux dropped it in \
+                 6.8): take raid0",
+            ),
+        ),
     ] {
         let mut array = json!({"name": "x", "level": level, "devices": devices[..count]});
         if let Some(spares) = spares {

@@ -135,7 +135,7 @@ pub enum Fate {
 pub struct Array {
     /// Its name, below `/dev/md/`.
     pub name: String,
-    /// `raid0`, `raid1`, `raid4`, `raid5`, `raid6`, `raid10` or `linear`, as mdadm takes it.
+    /// `raid0`, `raid1`, `raid4`, `raid5`, `raid6` or `raid10`, as mdadm takes it.
     pub level: String,
     /// Members, spares included, in the config's order.
     pub devices: Vec<Device>,

@@ -19,6 +19,11 @@ fn add_array(array: &Raid, at: &str, target: &mut Target<'_>, plan: &mut Plan) {
     let name = array.name.strip_prefix("/dev/md/").unwrap_or(&array.name);
     check_name(name, at, plan);
     let level = canonical(array.level.as_deref().unwrap_or_default());
+    if level == "linear" {
+        let message = "the agent's kernel has no driver for linear arrays (Linux dropped it in 6.8): \
+                       take raid0";
+        plan.refuse(format!("{at}.level"), message);
+    }
     let spares = check_members(array, level, at, plan);
     let mut devices = Vec::new();
     for (index, member) in array.devices.iter().enumerate() {
@@ -90,7 +95,7 @@ fn check_members(array: &Raid, level: &str, at: &str, plan: &mut Plan) -> Option
             format!("{level} needs at least {least} devices beside the spares: there are {active}");
         plan.refuse(format!("{at}.devices"), message);
     }
-    if given > 0 && matches!(level, "raid0" | "linear") {
+    if given > 0 && level == "raid0" {
         plan.refuse(format!("{at}.spares"), format!("{level} takes no spares"));
     }
     spares.and_then(|spares| u32::try_from(spares).ok())
