@@ -31,12 +31,19 @@ pub struct Installation {
 }
 
 impl Installation {
-    /// Takes possession of the disk that gets the system.
-    pub fn claim(&mut self, binding: &DiskBinding, receipt: &Receipt) -> Result<String> {
+    /// Takes possession of the disk that gets the system. The data disks are compared with their
+    /// bindings here, too: one that is not the planned one is to be known before the first write.
+    pub fn claim(
+        &mut self,
+        binding: &DiskBinding,
+        data_disks: &[DiskBinding],
+        receipt: &Receipt,
+    ) -> Result<String> {
         let path = &binding.path;
         // Opened before it is looked at: what is checked is then what is written, or nothing is.
         let device = BlockDevice::open(path)?;
         check_binding(binding)?;
+        data_disks.iter().try_for_each(check_binding)?;
         filesystem::forget(device.file(), path)?;
         let claimed = TargetDisk::claim(device, receipt);
         self.disk = Some(claimed.with_context(|| format!("claiming {path}"))?);
@@ -183,7 +190,7 @@ fn compare(binding: &DiskBinding, found: &Disk) -> Result<()> {
         );
     }
     if found.content != binding.content {
-        bail!("{path} holds something else than when the plan was made; nothing was written");
+        bail!("{path} holds something else than when the plan was made; it was not written");
     }
     Ok(())
 }
@@ -241,7 +248,7 @@ mod tests {
             ),
             (
                 filled,
-                "/dev/vda holds something else than when the plan was made; nothing was written",
+                "/dev/vda holds something else than when the plan was made; it was not written",
             ),
         ] {
             assert_eq!(compare(&binding, &found).unwrap_err().to_string(), message);

@@ -48,7 +48,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use hardway_model::messages::AgentEvent;
-use hardway_model::plan::{Plan, Step};
+use hardway_model::plan::{DiskBinding, Plan, Step};
 
 pub use config::FetchedConfig;
 use disk::{BlockDevice, TargetDisk};
@@ -122,7 +122,7 @@ fn run(
     match step {
         Step::ClaimDisk { disk, receipt } => {
             must_be_heard(execution.reports)?;
-            installation.claim(disk, receipt)
+            installation.claim(disk, data_disks(plan), receipt)
         }
         Step::WriteImage {
             url,
@@ -180,6 +180,15 @@ fn run(
     }
 }
 
+/// What the plan writes beside the system disk.
+fn data_disks(plan: &Plan) -> &[DiskBinding] {
+    let prepared = plan.steps.iter().find_map(|step| match step {
+        Step::PrepareDisks { disks, .. } => Some(disks.as_slice()),
+        _ => None,
+    });
+    prepared.unwrap_or_default()
+}
+
 /// The appliance spends the grant when it hears that this step begins.
 fn must_be_heard(reports: &Reports) -> Result<()> {
     if !reports.flush(FIRST_WRITE) {
@@ -198,7 +207,6 @@ fn grow_table(disk: &mut TargetDisk<BlockDevice>, partition: Option<u32>) -> Res
 #[cfg(test)]
 mod tests {
     use hardway_model::inventory::Content;
-    use hardway_model::plan::DiskBinding;
     use hardway_model::receipt::Stage;
 
     use super::*;

@@ -67,7 +67,6 @@ pub fn of_array(level: &str) -> &'static [&'static str] {
         "raid0" | "stripe" | "0" => &["md_mod", "raid0"],
         "raid1" | "mirror" | "1" => &["md_mod", "raid1"],
         "raid10" | "10" => &["md_mod", "raid10"],
-        "linear" => &["md_mod"],
         _ => &["md_mod", "raid456"],
     }
 }
