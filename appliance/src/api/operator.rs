@@ -10,6 +10,7 @@ use hardway_model::lifecycle::{Event, MachineState};
 use hardway_model::plan::{Decision, Grant};
 use hardway_model::view::{GrantRequest, MachineDetail, MachineView};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use super::ApiError;
 use super::request::{Body, Operator};
@@ -19,6 +20,10 @@ use crate::context::Context;
 use crate::init::Ending;
 use crate::journal::Contents;
 use crate::planning::{self, Subject};
+
+/// Plans that are worked out at once for whoever asks. Each takes a thread, and seconds where its
+/// configuration names others; the agents' own are not kept waiting by it.
+pub(super) static ASKED: Semaphore = Semaphore::const_new(4);
 
 /// `GET /api/v1/status`
 pub async fn status(State(context): State<Context>) -> Json<StatusWithWarnings> {
@@ -43,7 +48,10 @@ pub async fn plan(
     State(context): State<Context>,
     Path(name): Path<String>,
 ) -> Result<Json<Decision>, ApiError> {
+    let turn = ASKED.acquire().await.map_err(anyhow::Error::from)?;
     let planned = tokio::task::spawn_blocking(move || {
+        // Kept until the work is done, even when nobody waits for it any more.
+        let _turn = turn;
         let known = Known::of(&context, &name)?;
         Ok::<_, ApiError>(known.decide(&context))
     });

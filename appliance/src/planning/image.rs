@@ -101,7 +101,10 @@ fn described(number: u32, entry: &gptman::GPTPartitionEntry) -> TableEntry {
     TableEntry {
         number,
         start: entry.starting_lba,
-        sectors: (entry.ending_lba + 1).saturating_sub(entry.starting_lba),
+        sectors: entry
+            .ending_lba
+            .saturating_add(1)
+            .saturating_sub(entry.starting_lba),
         type_guid: guid(&entry.partition_type_guid),
         guid: Some(guid(&entry.unique_partition_guid)),
         label: entry.partition_name.as_str().to_owned(),

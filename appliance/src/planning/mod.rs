@@ -142,7 +142,7 @@ fn prepare(
         let part = own_ignition::part(desired, confirmation);
         let compiled = render::compiled(config, cluster, machine, Some(part))?;
         let preparation = Preparation {
-            disks: own_ignition::data_disks(&compiled.config, inventory, system),
+            disks: own_ignition::data_disks(&compiled.config, inventory, system)?,
             ..Preparation::default()
         };
         return Ok((Rendered::new(compiled.json.into_bytes()), preparation));

@@ -5,6 +5,7 @@
 //! arguments of cluster.yaml, and a unit that confirms to the appliance that the system runs. The
 //! unit needs `sh`, `sed` and `curl`, which Fedora CoreOS and Flatcar have.
 
+use hardway_ignition::hardware::device_name;
 use hardway_ignition::{Config, Part, PartKind};
 use hardway_model::desired::{ConfigApplier, DesiredImage, DesiredMachine};
 use hardway_model::inventory::{Disk, Inventory};
@@ -117,7 +118,40 @@ pub fn part(desired: &DesiredMachine, confirmation: Confirmation<'_>) -> Part {
 
 /// Nodes of the disks, beside the one that gets the system, that a config names in any way: the image's
 /// Ignition will write them by its own rules, so that each has to be permitted as any other.
-pub fn data_disks(config: &Config, inventory: &Inventory, system: &Disk) -> Vec<String> {
+///
+/// # Errors
+///
+/// A device of which nobody can say on which disk it is, such as an array that the config does not make.
+pub fn data_disks(
+    config: &Config,
+    inventory: &Inventory,
+    system: &Disk,
+) -> Result<Vec<String>, String> {
+    let devices = devices(config);
+    let disks = inventory.disks.iter();
+    let others: Vec<&Disk> = disks.filter(|disk| disk.path != system.path).collect();
+    let is_known = |device: &&String| {
+        let is_of = |disk: &Disk| is_of(device, disk);
+        is_of(system)
+            || is_on_the_image(device)
+            || is_made(device, config)
+            || others.iter().any(|disk| is_of(disk))
+    };
+    if let Some(device) = devices.iter().find(|device| !is_known(device)) {
+        return Err(format!(
+            "the configuration writes {device}, which is neither one of the machine's disks nor made by \
+             the configuration itself, so that nobody can say what would be overwritten: name a disk or \
+             its partition"
+        ));
+    }
+    let named = others
+        .into_iter()
+        .filter(|disk| devices.iter().any(|device| is_of(device, disk)));
+    Ok(named.map(|disk| disk.path.clone()).collect())
+}
+
+/// Every device that a config names, as [`device_name`] has it.
+fn devices(config: &Config) -> Vec<String> {
     let storage = &config.storage;
     let disks = storage.disks.iter().map(|disk| &disk.device);
     let members = storage.raid.iter().flat_map(|array| &array.devices);
@@ -129,19 +163,36 @@ pub fn data_disks(config: &Config, inventory: &Inventory, system: &Disk) -> Vec<
         .filesystems
         .iter()
         .map(|filesystem| &filesystem.device);
-    let devices: Vec<&String> = disks
-        .chain(members)
-        .chain(volumes)
-        .chain(filesystems)
-        .collect();
-    let others = inventory
-        .disks
-        .iter()
-        .filter(|disk| disk.path != system.path);
-    others
-        .filter(|disk| devices.iter().any(|device| is_of(device, disk)))
-        .map(|disk| disk.path.clone())
-        .collect()
+    let all = disks.chain(members).chain(volumes).chain(filesystems);
+    all.map(|device| device_name(device)).collect()
+}
+
+/// Links by what a partition or filesystem is called: where no data disk has it, the image or a
+/// partition of the config does. Fedora CoreOS links to the disk that it was started from.
+fn is_on_the_image(device: &str) -> bool {
+    let by_content = ["by-label/", "by-partlabel/", "by-uuid/", "by-partuuid/"];
+    let link = device.strip_prefix("/dev/disk/");
+    link.is_some_and(|link| {
+        by_content.iter().any(|kind| link.starts_with(kind))
+            || link == "by-id/coreos-boot-disk"
+            || link.starts_with("by-id/coreos-boot-disk-part")
+    })
+}
+
+/// Whether it is an array or volume of the config.
+fn is_made(device: &str, config: &Config) -> bool {
+    let made = |prefixes: [&str; 2], name: &str| {
+        let mut names = prefixes
+            .iter()
+            .filter_map(|prefix| device.strip_prefix(prefix));
+        names.any(|found| found == name)
+    };
+    let mut arrays = config.storage.raid.iter();
+    let mut volumes = config.storage.luks.iter();
+    arrays.any(|array| {
+        let name = array.name.strip_prefix("/dev/md/").unwrap_or(&array.name);
+        made(["/dev/md/", "/dev/disk/by-id/md-name-any:"], name)
+    }) || volumes.any(|volume| made(["/dev/mapper/", "/dev/disk/by-id/dm-name-"], &volume.name))
 }
 
 /// Whether a device's name means a disk, or a partition or filesystem on it.
@@ -150,8 +201,9 @@ fn is_of(device: &str, disk: &Disk) -> bool {
         true => "p",
         false => "",
     };
-    let aliases = disk.aliases.iter().map(|alias| (alias, "-part"));
-    let mut names = std::iter::once((&disk.path, separator)).chain(aliases);
+    let aliases = disk.aliases.iter();
+    let aliases = aliases.map(|alias| (device_name(alias), "-part"));
+    let mut names = std::iter::once((disk.path.clone(), separator)).chain(aliases);
     let is_named = names.any(
         |(name, separator)| match device.strip_prefix(name.as_str()) {
             Some("") => true,
@@ -161,7 +213,7 @@ fn is_of(device: &str, disk: &Disk) -> bool {
             None => false,
         },
     );
-    is_named || links(disk).any(|link| link == device)
+    is_named || links(disk).any(|link| link.eq_ignore_ascii_case(device))
 }
 
 /// What udev would link to what stands on a disk.

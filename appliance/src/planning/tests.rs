@@ -89,7 +89,10 @@ impl Machine {
         inventory.disks.push(Disk {
             path: "/dev/vdb".into(),
             serial: Some("disk-2".into()),
-            aliases: vec!["/dev/disk/by-id/virtio-disk-2".into()],
+            aliases: vec![
+                "/dev/disk/by-id/virtio-disk-2".into(),
+                r"/dev/disk/by-id/nvme-a\x23b".into(),
+            ],
             ..inventory.disks[0].clone()
         });
         Self {
@@ -312,8 +315,10 @@ async fn what_the_images_own_ignition_will_write_has_to_be_permitted() {
         ("/dev/vdb1", true),
         ("/dev/disk/by-id/virtio-disk-2", true),
         ("/dev/disk/by-id/virtio-disk-2-part3", true),
-        ("/dev/disk/by-id/virtio-disk-22", false),
         ("/dev/disk/by-label/photographs", true),
+        (r"/dev/disk/by-label/ph\x6ftographs", true),
+        (r"/dev/disk/by-id/nvme-a\x23b-part1", true),
+        ("/dev/disk/by-id/coreos-boot-disk-part4", false),
         ("/dev/disk/by-partlabel/root", false),
     ] {
         let mut machine = Machine::new(FILE, "fedora-coreos", &data_disk(device)).await;
@@ -337,5 +342,31 @@ async fn what_the_images_own_ignition_will_write_has_to_be_permitted() {
             Decision::Install { .. } if !is_named => {}
             other => panic!("{device}: {other:#?}"),
         }
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_nobody_can_place_is_not_left_to_the_images_own_ignition() {
+    let part = |device: &str| {
+        format!(
+            "variant: fcos\nversion: 1.0.0\nstorage:\n  raid:\n    - {{name: data, level: raid1, \
+             devices: [/dev/vdb, /dev/vda5]}}\n  filesystems:\n    - {{device: {device}, format: xfs, \
+             path: /data, wipe_filesystem: true}}\n"
+        )
+    };
+    let made = Machine::new(FILE, "fedora-coreos", &part("/dev/md/data")).await;
+    assert!(matches!(made.decide().0, Decision::Install { .. }));
+    for device in [
+        "/dev/md/old",
+        "/dev/md127",
+        "/dev/mapper/vg-lv",
+        "/dev/disk/by-id/virtio-disk-22",
+    ] {
+        let machine = Machine::new(FILE, "fedora-coreos", &part(device)).await;
+        let cause = machine.refusal();
+        assert!(
+            cause.contains(&format!("writes {device}, which")),
+            "{cause}"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! What the planner has to know of a machine before it can say what happens to its disks.
 
 use crate::operation::disks::TableEntry;
+use crate::paths::clean;
 
 /// The machine, as far as configs speak of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,4 +67,33 @@ pub struct Signature {
     pub label: Option<String>,
     /// UUID.
     pub uuid: Option<String>,
+}
+
+/// A device's name as configs are judged by: the shortest path, and where udev wrote a character of a
+/// link's name as `\xHH`, that character.
+pub fn device_name(name: &str) -> String {
+    unescape(&clean(name))
+}
+
+/// udev writes characters that could not stand in a link's name as `\xHH`.
+pub(crate) fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        let escaped = rest
+            .strip_prefix(b"\\x")
+            .and_then(|hex| std::str::from_utf8(hex.get(..2)?).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match escaped {
+            Some(value) => {
+                bytes.push(value);
+                rest = &rest[4..];
+            }
+            None => {
+                bytes.push(byte);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -255,7 +255,7 @@ impl<'a> Resolver<'a> {
         verify(reference.verification.hash.as_deref(), &bytes)?;
         if is_fetched {
             self.fetched.push(Fetched {
-                url: source.to_owned(),
+                url: without_password(source),
                 purpose,
                 sha256: hex(&Sha256::digest(&bytes)),
             });
@@ -264,13 +264,26 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// What a reference is called in messages; a `data:` URL may hold secrets, and is long.
+/// What a reference is called in messages; a `data:` URL may hold secrets, and is long, and what stands
+/// before an `@` is a password.
 fn name(reference: &Resource) -> String {
     let source = reference.source.as_deref().unwrap_or_default();
     match source.split_once(':') {
         Some((scheme, _)) if scheme.eq_ignore_ascii_case("data") => "a data URL".to_owned(),
         _ if source.is_empty() => "an empty source".to_owned(),
-        _ => source.to_owned(),
+        _ => without_password(source),
+    }
+}
+
+/// A URL without its user information (RFC 3986, section 3.2.1).
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
+        None => url.to_owned(),
     }
 }
 

@@ -357,3 +357,16 @@ fn what_they_make_together_is_judged() {
     base["storage"] = json!({"files": [{"path": "/a/b"}]});
     assert!(table.compile(&base).is_err());
 }
+
+#[test]
+fn passwords_in_urls_are_not_repeated() {
+    let url = "http://me:s3cret@a/b@c";
+    let child = json!({"ignition": {"version": "3.6.0"}}).to_string();
+    let refers = config("g", json!({"config": {"merge": [{"source": url}]}}));
+    let refused = Table::default().compile(&refers).unwrap_err();
+    assert!(refused.contains("reading http://a/b@c: "), "{refused}");
+    let mut table = Table::with(&[(url, child.as_bytes())]);
+    let compiled = table.compile(&refers).unwrap();
+    assert_eq!(compiled.fetched[0].url, "http://a/b@c");
+    assert_eq!(table.urls(), [url]);
+}

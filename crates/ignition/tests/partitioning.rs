@@ -206,12 +206,12 @@ fn what_differs_is_made_anew_where_that_is_asked_for() {
         &json!([
             {"number": 1, "shouldExist": false, "wipePartitionEntry": true},
             {"number": 3, "resize": true, "sizeMiB": 0},
-            {"label": "swap", "sizeMiB": 4},
+            {"number": 2, "label": "swap", "sizeMiB": 4},
         ]),
         &[
             CHANGED,
-            // The slot of a partition that goes is the next free one.
-            "  ± 1 `swap`: 4 MiB at 1 MiB, deleted and made anew (was `boot` 32 MiB at 1 MiB)",
+            "  - 1 `boot`: 32 MiB at 1 MiB, deleted",
+            "  + 2 `swap`: 4 MiB at 1 MiB, created",
             "  ~ 3 `root`: 159.9 MiB at 40 MiB, resized, keeping what it holds (was `root` 60 MiB at \
              40 MiB)",
         ],
@@ -254,6 +254,16 @@ fn an_explicit_zero_is_computed_anew() {
 #[test]
 fn number_0_never_finds_what_is_there() {
     let found = disk(&[(1, "data", 1, 32)]);
+    check(
+        &found,
+        &json!([
+            {"number": 1, "shouldExist": false, "wipePartitionEntry": true},
+            {"label": "data", "sizeMiB": 8},
+        ]),
+        &[
+            "$.partitions.1: the next free number is 1, of a partition that is deleted: give a number",
+        ],
+    );
     check(
         &found,
         &json!([{"label": "data", "sizeMiB": 8}]),

@@ -165,6 +165,23 @@ fn a_label_that_two_partitions_have_names_neither() {
 }
 
 #[test]
+fn a_link_that_two_disks_claim_names_neither() {
+    let mut machine = machine();
+    let alias = machine.disks[0].aliases[0].clone();
+    machine.disks[1].aliases.push(alias.clone());
+    for (key, device) in [
+        ("disks", alias.clone()),
+        ("filesystems", format!("{alias}-part1")),
+    ] {
+        let storage = json!({ key: [{"device": device, "format": "ext4"}] });
+        let problems = plan_on(&machine, &storage).unwrap_err();
+        let expected =
+            format!("{device} could be of any of /dev/vda, /dev/nvme0n1: name one by its path");
+        assert!(problems[0].ends_with(&expected), "{problems:?}");
+    }
+}
+
+#[test]
 fn one_device_has_one_use() {
     let storage = json!({
         "raid": [{"name": "a", "level": "raid1", "devices": ["/dev/vda5", "/dev/nvme0n1"]}],

@@ -185,6 +185,24 @@ fn a_boot_device_that_cannot_be_is_refused() {
 }
 
 #[test]
+fn what_a_variant_does_not_have_is_refused() {
+    for (text, expected) in [
+        (
+            "variant: fcos\nversion: 1.5.0\nboot_device:\n  layout: s390x-virt\n  luks: {tpm2: true}\n",
+            "layout `s390x-virt` does not go",
+        ),
+        (
+            "variant: flatcar\nversion: 1.1.0\nstorage:\n  luks: [{name: a, device: /dev/a, clevis: {tpm2: true}}]\n",
+            "variant flatcar does not support clevis at $.storage.luks.0.clevis",
+        ),
+    ] {
+        let found = butane(text);
+        let report = found.as_str().unwrap_or_default();
+        assert!(report.contains(expected), "{found}");
+    }
+}
+
+#[test]
 fn grub_passwords_cannot_break_out_of_the_script() {
     let text = |name: &str| {
         format!(

@@ -37,12 +37,17 @@ pub fn gid(root: &TargetRoot, name: &str) -> Result<u32> {
     number(&row[GID], name)
 }
 
-/// As groupadd(8).
-pub fn create_group(root: &TargetRoot, wanted: &Group) -> Result<()> {
-    let (mut group, mut gshadow) = (Table::group(root)?, Table::gshadow(root)?);
-    if group.get(&wanted.name).is_some() {
-        bail!("there is a group {} already", wanted.name);
+/// As groupadd(8) and groupmod(8).
+pub fn ensure_group(root: &TargetRoot, wanted: &Group) -> Result<()> {
+    let standing = Table::group(root)?.get(&wanted.name);
+    match standing {
+        Some(row) => change_group(root, wanted, row),
+        None => create_group(root, wanted),
     }
+}
+
+fn create_group(root: &TargetRoot, wanted: &Group) -> Result<()> {
+    let (mut group, mut gshadow) = (Table::group(root)?, Table::gshadow(root)?);
     let gid = match wanted.gid {
         Some(gid) if used(&group, GID).contains(&gid) => {
             bail!("group number {gid} is taken already")
@@ -50,10 +55,42 @@ pub fn create_group(root: &TargetRoot, wanted: &Group) -> Result<()> {
         Some(gid) => gid,
         None => Defaults::load(root)?.free_gid(wanted.system, &used(&group, GID))?,
     };
+    let hash = wanted.password_hash.as_deref().unwrap_or("*");
     group.set(&fields(&[&wanted.name, "x", &gid.to_string(), ""]));
-    gshadow.set(&fields(&[&wanted.name, &wanted.password_hash, "", ""]));
+    gshadow.set(&fields(&[&wanted.name, hash, "", ""]));
     group.store(root)?;
     gshadow.store(root)
+}
+
+fn change_group(root: &TargetRoot, wanted: &Group, mut row: Vec<String>) -> Result<()> {
+    let (mut group, mut gshadow) = (Table::group(root)?, Table::gshadow(root)?);
+    if let Some(gid) = wanted.gid.map(|gid| gid.to_string()) {
+        if group
+            .rows()
+            .any(|other| other[NAME] != wanted.name && other[GID] == gid)
+        {
+            bail!("group number {gid} is taken already");
+        }
+        let mut passwd = Table::passwd(root)?;
+        let users: Vec<_> = passwd.rows().collect();
+        for mut user in users.into_iter().filter(|user| user[PRIMARY] == row[GID]) {
+            user[PRIMARY].clone_from(&gid);
+            passwd.set(&user);
+        }
+        row[GID] = gid;
+        group.set(&row);
+        passwd.store(root)?;
+        group.store(root)?;
+    }
+    if let Some(hash) = &wanted.password_hash {
+        let mut shadow = gshadow
+            .get(&wanted.name)
+            .unwrap_or_else(|| fields(&[&wanted.name, "", "", &row[3]]));
+        shadow[1].clone_from(hash);
+        gshadow.set(&shadow);
+        gshadow.store(root)?;
+    }
+    Ok(())
 }
 
 /// As groupdel(8).
@@ -107,12 +144,23 @@ pub fn take_over(root: &TargetRoot, name: &str, made: &[String]) -> Result<()> {
         .try_for_each(|path| root.set_attributes(path, &own))
 }
 
-/// As userdel(8) with `--remove`.
+/// As userdel(8) with `--remove`. Where the home or the mail is another user's, nothing is changed.
 pub fn delete_user(root: &TargetRoot, name: &str) -> Result<()> {
     let (mut passwd, mut shadow) = (Table::passwd(root)?, Table::shadow(root)?);
     let Some(row) = passwd.get(name) else {
         return Ok(());
     };
+    let (uid, mail) = (number(&row[UID], name)?, format!("/var/mail/{name}"));
+    for path in [row[HOME].trim_end_matches('/'), &mail] {
+        let standing = if path.is_empty() {
+            None
+        } else {
+            root.stat(path)?
+        };
+        if standing.is_some_and(|stat| stat.st_uid != uid) {
+            bail!("{path} is not its own and cannot go with it");
+        }
+    }
     passwd.remove(name);
     shadow.remove(name);
     passwd.store(root)?;
@@ -136,7 +184,7 @@ pub fn delete_user(root: &TargetRoot, name: &str) -> Result<()> {
     if row[HOME].len() > 1 {
         root.remove(row[HOME].trim_end_matches('/'))?;
     }
-    root.remove(&format!("/var/mail/{name}"))
+    root.remove(&mail)
 }
 
 /// Writes a user's keys to `~/.ssh/authorized_keys.d/ignition`, or `~/.ssh/authorized_keys`, with the
@@ -221,7 +269,7 @@ fn primary_group(root: &TargetRoot, wanted: &User, uid: u32, defaults: &Defaults
     let own = Group {
         name: wanted.name.clone(),
         gid: Some(gid),
-        password_hash: "!".to_owned(),
+        password_hash: Some("!".to_owned()),
         system: wanted.system,
     };
     create_group(root, &own)?;
@@ -269,12 +317,15 @@ fn change_user(root: &TargetRoot, wanted: &User, mut row: Vec<String>) -> Result
     if !wanted.groups.is_empty() {
         set_members(root, name, &group_names(root, &wanted.groups)?, true)?;
     }
-    let before = owner(&old_row, name)?;
-    homes::change(
-        root,
-        (&old_row[HOME], before),
-        (&row[HOME], owner(&row, name)?),
-    )
+    let (before, after) = (owner(&old_row, name)?, owner(&row, name)?);
+    homes::change(root, (&old_row[HOME], before), (&row[HOME], after))?;
+    let mail = format!("/var/mail/{name}");
+    match root.stat(&mail)? {
+        Some(stat) if stat.st_uid == before.0 && before.0 != after.0 => {
+            root.set_owner(&mail, after.0, stat.st_gid)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn owner(row: &[String], name: &str) -> Result<(u32, u32)> {

@@ -78,7 +78,7 @@ fn group(name: &str) -> Group {
     Group {
         name: name.to_owned(),
         gid: None,
-        password_hash: "*".to_owned(),
+        password_hash: None,
         system: false,
     }
 }
@@ -213,8 +213,8 @@ fn an_existing_user_changes_only_where_told() {
 #[test]
 fn groups_are_made_and_deleted() {
     let system = system();
-    create_group(&system.root, &group("apps")).unwrap();
-    create_group(
+    ensure_group(&system.root, &group("apps")).unwrap();
+    ensure_group(
         &system.root,
         &Group {
             gid: Some(500),
@@ -222,7 +222,7 @@ fn groups_are_made_and_deleted() {
         },
     )
     .unwrap();
-    create_group(
+    ensure_group(
         &system.root,
         &Group {
             system: true,
@@ -239,16 +239,12 @@ fn groups_are_made_and_deleted() {
         ]
     );
     let error = |outcome: Result<()>| outcome.unwrap_err().to_string();
-    assert_eq!(
-        error(create_group(&system.root, &group("apps"))),
-        "there is a group apps already"
-    );
     let taken = Group {
         gid: Some(27),
         ..group("x")
     };
     assert_eq!(
-        error(create_group(&system.root, &taken)),
+        error(ensure_group(&system.root, &taken)),
         "group number 27 is taken already"
     );
     assert_eq!(
@@ -261,9 +257,15 @@ fn groups_are_made_and_deleted() {
     assert_eq!(system.new_lines(), [""; 0]);
 }
 
-#[test]
-fn a_user_goes_with_all_that_is_its() {
+/// Whoever runs the test owns what it makes, and is user `old` with `own_home`.
+fn system_with_home_of_old(own_home: bool) -> System {
     let system = system();
+    let uid = rustix::process::geteuid().as_raw() + u32::from(!own_home);
+    let passwd = PASSWD.replace("old:x:1000:", &format!("old:x:{uid}:"));
+    system
+        .root
+        .replace("/etc/passwd", passwd.as_bytes(), &own(0o644))
+        .unwrap();
     system
         .root
         .replace("/home/old/file", b"x", &own(0o644))
@@ -272,6 +274,28 @@ fn a_user_goes_with_all_that_is_its() {
         .root
         .replace("/var/mail/old", b"x", &own(0o644))
         .unwrap();
+    system
+}
+
+#[test]
+fn a_user_does_not_take_along_what_is_another_users() {
+    let system = system_with_home_of_old(false);
+    let refusal = |path| {
+        let error = delete_user(&system.root, "old").unwrap_err();
+        let expected = format!("{path} is not its own and cannot go with it");
+        assert_eq!(error.to_string(), expected);
+    };
+    refusal("/home/old");
+    system.root.remove("/home/old").unwrap();
+    refusal("/var/mail/old");
+    assert!(uid(&system.root, "old").is_ok());
+    system.root.remove("/var/mail/old").unwrap();
+    delete_user(&system.root, "old").unwrap();
+}
+
+#[test]
+fn a_user_goes_with_all_that_is_its() {
+    let system = system_with_home_of_old(true);
     delete_user(&system.root, "old").unwrap();
     delete_user(&system.root, "old").unwrap();
     for path in ["/home/old", "/var/mail/old"] {
@@ -339,4 +363,72 @@ fn a_home_that_is_there_stays_as_it_is() {
     };
     let error = ensure_user(&system.root, &lost).unwrap_err();
     assert_eq!(error.to_string(), "/link is a link to nothing");
+}
+
+#[test]
+fn a_group_that_is_there_is_changed() {
+    let system = system();
+    let before = system.new_lines();
+    ensure_group(&system.root, &group("users")).unwrap();
+    assert_eq!(system.new_lines(), before);
+    let wanted = Group {
+        gid: Some(4100),
+        password_hash: Some("$6$group".to_owned()),
+        ..group("sudo")
+    };
+    ensure_group(&system.root, &wanted).unwrap();
+    let lines = system.new_lines();
+    assert!(
+        lines.contains(&"group sudo:x:4100:old".to_owned()),
+        "{lines:?}"
+    );
+    assert!(
+        lines.contains(&"gshadow sudo:$6$group::old".to_owned()),
+        "{lines:?}"
+    );
+    let taken = Group {
+        gid: Some(4100),
+        ..group("users")
+    };
+    assert_eq!(
+        ensure_group(&system.root, &taken).unwrap_err().to_string(),
+        "group number 4100 is taken already"
+    );
+}
+
+#[test]
+fn the_mail_of_a_user_follows_its_number() {
+    let system = system();
+    let path = "/var/mail/old";
+    system.root.replace(path, b"x", &own(0o660)).unwrap();
+    system.root.set_owner(path, 1000, 8).unwrap();
+    let changed = User {
+        uid: Some(500),
+        ..user("old")
+    };
+    ensure_user(&system.root, &changed).unwrap();
+    let stat = system.root.stat(path).unwrap().unwrap();
+    // Nobody else can give a file away.
+    if rustix::process::geteuid().is_root() {
+        assert_eq!((stat.st_uid, stat.st_gid), (500, 8));
+    }
+}
+
+#[test]
+fn what_is_in_a_home_that_moves_follows_its_users_numbers() {
+    let system = system();
+    // The directory itself is of whoever runs the test.
+    let file = "/home/old/file";
+    system.root.replace(file, b"x", &own(0o644)).unwrap();
+    system.root.set_owner(file, 1000, 1000).unwrap();
+    let changed = User {
+        home: Some("/new".to_owned()),
+        primary_group: Some("sudo".to_owned()),
+        ..user("old")
+    };
+    ensure_user(&system.root, &changed).unwrap();
+    let stat = system.root.stat("/new/file").unwrap().unwrap();
+    if rustix::process::geteuid().is_root() {
+        assert_eq!((stat.st_uid, stat.st_gid), (1000, 27));
+    }
 }

@@ -157,7 +157,7 @@ fn execute(operation: &Operation, root: &TargetRoot, sources: &Sources<'_>) -> R
             should_exist,
             should_not_exist,
         } => kernel_arguments::edit(root, should_exist, should_not_exist).map(drop),
-        Operation::CreateGroup(group) => accounts::create_group(root, group),
+        Operation::CreateGroup(group) => accounts::ensure_group(root, group),
         Operation::DeleteGroup { name } => accounts::delete_group(root, name),
         Operation::EnsureUser(user) => accounts::ensure_user(root, user),
         Operation::DeleteUser { name } => accounts::delete_user(root, name),

@@ -35,7 +35,7 @@ pub fn file(root: &TargetRoot, wanted: &File, sources: &Sources<'_>) -> Result<(
         (Some(Kind::File), _) if wanted.contents.is_some() => {
             bail!("a file stands there already, and `overwrite` is not set")
         }
-        (Some(Kind::File), Some(stat)) => Some(Attributes::of(&stat)),
+        (Some(Kind::File), Some(stat)) => Some(without_set_ids(Attributes::of(&stat))),
         _ => bail!("something other than a file stands there"),
     };
     let before = standing.unwrap_or(Attributes::root(0o644));
@@ -54,6 +54,16 @@ pub fn file(root: &TargetRoot, wanted: &File, sources: &Sources<'_>) -> Result<(
             false => Ok(()),
         }
     })
+}
+
+/// What chown(2) leaves of a file's mode: the real program does not put back what it takes.
+fn without_set_ids(standing: Attributes) -> Attributes {
+    let is_group_executable = standing.mode & 0o010 != 0;
+    let taken = if is_group_executable { 0o6000 } else { 0o4000 };
+    Attributes {
+        mode: standing.mode & !taken,
+        ..standing
+    }
 }
 
 /// Each part is there and checked before the file gets it.
@@ -78,7 +88,10 @@ pub fn symlink(root: &TargetRoot, wanted: &Symlink) -> Result<()> {
         _ => bail!("something else stands there"),
     }
     root.symlink(&wanted.target, path)?;
-    let owner = resolve(root, Attributes::root(0), None, &wanted.user, &wanted.group)?;
+    // An owner that is not given is the target's, which the real program finds by relative links only:
+    // an absolute one leads it out of the root, into the system that it runs in.
+    let before = root.behind(path).unwrap_or(Attributes::root(0));
+    let owner = resolve(root, before, None, &wanted.user, &wanted.group)?;
     root.set_owner(path, owner.uid, owner.gid)
 }
 

@@ -90,7 +90,7 @@ fn a_file_is_made_kept_appended_to_and_overwritten() {
     bench.file(&more).unwrap();
     assert_eq!(
         (bench.text(path).as_str(), bench.mode(path)),
-        ("one\ntwo\nthree\n", 0o4750)
+        ("one\ntwo\nthree\n", 0o750)
     );
 
     let mode_only = File {
@@ -271,5 +271,53 @@ fn clean_paths() {
         ("a/../..", ".."),
     ] {
         assert_eq!(clean(path), expected);
+    }
+}
+
+#[test]
+fn a_link_without_an_owner_gets_that_of_what_it_leads_to() {
+    let bench = bench();
+    bench.root.replace("/a/file", b"", &own(0o644)).unwrap();
+    bench.root.set_owner("/a/file", 4000, 4001).unwrap();
+    let owner = |path: &str| {
+        let stat = bench.root.stat(path).unwrap().unwrap();
+        (stat.st_uid, stat.st_gid)
+    };
+    let link = |path: &str, target: &str| {
+        let wanted = Symlink {
+            path: path.to_owned(),
+            target: target.to_owned(),
+            user: None,
+            group: None,
+            overwrite: false,
+        };
+        symlink(&bench.root, &wanted).unwrap();
+        owner(path)
+    };
+    assert_eq!(link("/b/relative", "../a/file"), owner("/a/file"));
+    if rustix::process::geteuid().is_root() {
+        assert_eq!(owner("/a/file"), (4000, 4001));
+        assert_eq!(link("/b/absolute", "/a/file"), (0, 0));
+    }
+}
+
+#[test]
+fn a_kept_file_loses_its_set_ids_unless_a_mode_is_given() {
+    let bench = bench();
+    let path = "/file";
+    bench.root.replace(path, b"old", &own(0o644)).unwrap();
+    for (before, given, after) in [
+        (0o4755, None, 0o755),
+        (0o6711, None, 0o711),
+        (0o2640, None, 0o2640),
+        (0o755, Some(0o4755), 0o4755),
+    ] {
+        bench.root.set_attributes(path, &own(before)).unwrap();
+        let wanted = File {
+            mode: given,
+            ..empty(path)
+        };
+        bench.file(&wanted).unwrap();
+        assert_eq!(bench.mode(path), after, "{before:o}");
     }
 }

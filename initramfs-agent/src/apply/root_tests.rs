@@ -153,3 +153,29 @@ fn a_place_has_no_links_left_in_it() {
     root.replace("/dangling/a/b", b"made", &own(0o644)).unwrap();
     assert_eq!(root.read("/not/yet/a/b").unwrap().unwrap(), b"made");
 }
+
+#[test]
+fn behind_relative_links() {
+    let (_folder, root) = root();
+    root.replace("/a/file", b"", &own(0o640)).unwrap();
+    for (text, path) in [
+        ("file", "/a/near"),
+        ("../a/near", "/b/through"),
+        ("/a/file", "/b/absolute"),
+        ("absolute", "/b/at-last-absolute"),
+        ("../../a/file", "/b/above"),
+        ("nothing", "/b/lost"),
+    ] {
+        root.symlink(text, path).unwrap();
+    }
+    for (path, expected) in [
+        ("/a/near", Some(own(0o640))),
+        ("/b/through", Some(own(0o640))),
+        ("/b/absolute", None),
+        ("/b/at-last-absolute", None),
+        ("/b/above", None),
+        ("/b/lost", None),
+    ] {
+        assert_eq!(root.behind(path), expected, "{path}");
+    }
+}

@@ -234,29 +234,6 @@ fn inside(root: &Path, path: &str) -> PathBuf {
     root.join(path.trim_start_matches('/'))
 }
 
-/// Upstream's tests run stubs in the place of useradd and its kind. What these need, and what their
-/// built-in defaults are, is put into the root as a system's own files: folders, the merged `/usr`, and
-/// bash as the shell of new users.
-pub fn prepare_accounts(case: &Case, root: &Path) -> Result<()> {
-    if !case.config.contains("passwd") {
-        return Ok(());
-    }
-    for folder in ["home", "usr/bin", "usr/sbin", "usr/lib64", "etc/default"] {
-        fs::create_dir_all(root.join(folder)).with_context(|| format!("making /{folder}"))?;
-    }
-    for name in ["lib64", "bin", "sbin"] {
-        let link = root.join(name);
-        if link.symlink_metadata().is_err() {
-            symlink(format!("usr/{name}"), &link)?;
-        }
-    }
-    let defaults = root.join("etc/default/useradd");
-    if !defaults.exists() {
-        fs::write(&defaults, "SHELL=/bin/bash\n")?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

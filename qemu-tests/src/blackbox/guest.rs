@@ -126,6 +126,10 @@ fn prepare() -> Result<()> {
     // SAFETY: nothing else runs yet that could read the environment.
     unsafe {
         std::env::set_var("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        // mkfs.xfs refuses disks under 300 MB unless these tell it that this is a test.
+        for name in ["TEST_DIR", "TEST_DEV", "QA_CHECK_FS"] {
+            std::env::set_var(name, "1");
+        }
     }
     let mut loader = loader()?;
     for name in MODULES {

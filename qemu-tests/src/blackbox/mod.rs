@@ -6,13 +6,14 @@
 //! | [`corpus`] | the cases as they stand in the file |
 //! | [`substitute`], [`parts`] | placeholders; which configs a case is given |
 //! | [`certificates`], [`servers`] | what the cases fetch, and from whom |
-//! | [`gpt`], [`guid`], [`loops`], [`disks`] | the disks before |
+//! | [`gpt`], [`guid`], [`loops`], [`disks`], [`accounts`] | the disks before |
 //! | [`compare`] | the disks after |
 //! | [`program`], [`play`] | running programs; one case |
 //! | [`guest`] | PID 1 of the guest |
 //! | [`report`] | what guest and host say to each other |
 //! | [`initramfs`], [`machine`], [`host`] | the guest's files, its QEMU, and the run as a whole |
 
+pub mod accounts;
 pub mod certificates;
 pub mod compare;
 pub mod corpus;

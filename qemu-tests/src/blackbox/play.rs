@@ -14,7 +14,7 @@ use super::loops::Loop;
 use super::program::{self, Finished};
 use super::report::Outcome;
 use super::servers::Servers;
-use super::{compare, disks, guid, parts, substitute};
+use super::{accounts, compare, disks, guid, parts, substitute};
 
 /// A stage takes no longer, under emulation on a busy computer either: making a LUKS volume's key and
 /// binding it to a TPM are minutes then. Upstream allows a minute for a whole case on real hardware.
@@ -122,7 +122,7 @@ fn root_of(case: &Case, loops: &[Loop]) -> Result<Root> {
 fn prepare_root(case: &Case, root: &Root, folder: &Path) -> Result<()> {
     let place = folder.join("root");
     mounts::mount(&root.device, &place, &root.filesystem, Flags::empty(), "")?;
-    let outcome = disks::prepare_accounts(case, &place);
+    let outcome = accounts::prepare(case, &place);
     mounts::unmount(&place)?;
     outcome
 }

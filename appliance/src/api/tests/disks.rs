@@ -5,6 +5,7 @@ use hardway_model::inventory::{Content, Disk, Inventory};
 use hardway_model::messages::{AgentEvent, ConfigRequest, Orders};
 use hardway_model::view::{GrantRequest, MachineDetail};
 
+use super::super::operator;
 use super::{SCRIPT, boot, execute, foreign, hello, parse, report};
 use crate::fixture::{Appliance, MAC, TOKEN, inventory};
 
@@ -164,4 +165,20 @@ async fn an_unfinished_installation_keeps_its_confirmation_key() {
     assert_eq!(status, StatusCode::ACCEPTED);
     let (_, text) = hello(&appliance, &token, blank()).await;
     assert_ne!(execute(&text).1, first, "another generation, another key");
+}
+
+#[tokio::test]
+async fn whoever_asks_for_plans_waits_and_the_machines_do_not() {
+    let appliance = appliance().await;
+    let token = boot(&appliance, SCRIPT).await;
+    let taken = operator::ASKED.acquire_many(4).await.unwrap();
+    let (_, text) = hello(&appliance, &token, machine(|| Content::Blank)).await;
+    execute(&text);
+    let plan = appliance.get("/api/v1/machines/node1/plan");
+    let mut plan = std::pin::pin!(plan);
+    let soon = std::time::Duration::from_millis(50);
+    assert!(tokio::time::timeout(soon, &mut plan).await.is_err());
+    drop(taken);
+    let (status, text) = plan.await;
+    assert_eq!(status, StatusCode::OK, "{text}");
 }

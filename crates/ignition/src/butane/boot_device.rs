@@ -9,6 +9,8 @@ use crate::source::{Node, Value};
 
 /// Version of the variant that brought the key.
 const SINCE: u8 = 3;
+/// The same for the layouts of IBM Z.
+const SINCE_OF_S390X: u8 = 6;
 
 /// GPT partition types.
 const BIOS_BOOT: &str = "21686148-6449-6E6F-744E-656564454649";
@@ -38,6 +40,14 @@ pub(super) fn take(tree: &mut Node, translation: &mut Translation<'_>) -> Option
     );
     let layout = boot.take("layout");
     let layout = layout.as_ref().and_then(Node::as_str).unwrap_or("x86_64");
+    let is_known = match layout {
+        "x86_64" | "aarch64" | "ppc64le" => true,
+        "s390x-eckd" | "s390x-zfcp" | "s390x-virt" => translation.fcos >= Some(SINCE_OF_S390X),
+        _ => false,
+    };
+    if !is_known {
+        return unknown_layout(layout, position, translation);
+    }
     let devices = mirror_devices(&mut boot, translation);
     let luks = boot.take("luks").filter(wants_encryption);
     let mut storage = json!({"disks": [], "raid": [], "luks": [], "filesystems": []});

@@ -52,6 +52,7 @@ pub fn translate(yaml: &str, files: &dyn LocalFiles) -> Result<Translated, Repor
         files,
         problems: Vec::new(),
     };
+    refuse_clevis_on_flatcar(&tree, &mut translation);
     let boot_device = boot_device::take(&mut tree, &mut translation);
     let grub = grub::take(&mut tree, &mut translation);
     resources::embed(&mut tree, &mut translation);
@@ -68,6 +69,19 @@ pub fn translate(yaml: &str, files: &dyn LocalFiles) -> Result<Translated, Repor
     }
     problems.sort_by_key(|problem| problem.position);
     outcome
+}
+
+/// Flatcar's initramfs cannot unlock what clevis locks; Butane refuses it in both versions.
+fn refuse_clevis_on_flatcar(tree: &Node, translation: &mut Translation<'_>) {
+    let volumes = tree.get("storage").and_then(|storage| storage.get("luks"));
+    let volumes = volumes.map(Node::items).unwrap_or_default();
+    for (index, volume) in volumes.iter().enumerate() {
+        if let (None, Some(clevis)) = (translation.fcos, volume.get("clevis")) {
+            let path = format!("$.storage.luks.{index}.clevis");
+            let message = "variant flatcar does not support clevis";
+            translation.error(path, clevis.position, message);
+        }
+    }
 }
 
 /// A text under translation.

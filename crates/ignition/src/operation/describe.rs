@@ -40,7 +40,7 @@ impl Operation {
                 words_of_both.extend(words("+", should_exist));
                 format!("kernel arguments: {}", words_of_both.join(" "))
             }
-            Self::CreateGroup(group) => format!("group {}: created", group.name),
+            Self::CreateGroup(group) => format!("group {}: created or changed", group.name),
             Self::DeleteGroup { name } => format!("group {name}: deleted"),
             Self::EnsureUser(user) => format!("user {}: created or changed", user.name),
             Self::DeleteUser { name } => format!("user {name}: deleted"),

@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Resource;
 
-/// A group to create, in `/etc/group` and `/etc/gshadow`.
+/// A group to create or change, in `/etc/group` and `/etc/gshadow`.
+///
+/// **Existing group**: `None` leaves what is there, and `system` means nothing. Users whose primary
+/// group it is follow its new number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Group {
@@ -13,8 +16,9 @@ pub struct Group {
     /// Its number; else the next free one (see [`Group::system`]). Taken already: a failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gid: Option<u32>,
-    /// For gshadow, as it is to stand there: a hash, or `*`.
-    pub password_hash: String,
+    /// For gshadow, as it is to stand there. A new group without one gets `*`: nobody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_hash: Option<String>,
     /// Number from `SYS_GID_MIN`–`SYS_GID_MAX` of the target's login.defs (101–999, downwards)
     /// rather than `GID_MIN`–`GID_MAX` (1000–60000, upwards).
     #[serde(default)]
@@ -121,7 +125,8 @@ pub struct Directory {
 ///    is kept when `contents` is absent.
 /// 3. Each of `append` is verified whole, then appended in order.
 /// 4. `user` and `group` are set where given; a file that was there keeps its own where `None`.
-/// 5. `mode` is set where given; a file that was there keeps its own where `None`.
+/// 5. `mode` is set where given; a file that was there keeps its own where `None`, without the set-id
+///    bits that chown(2) takes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct File {
@@ -152,7 +157,7 @@ pub struct File {
 /// With `overwrite`, whatever is at `path` is removed first (recursively). Without it: a symbolic
 /// link with the same target (both compared clean: no `.`, `..` or doubled slashes) is kept as it
 /// is, owner included; anything else there is a failure. The owner of a new link is set on the link
-/// itself; `None` is 0.
+/// itself; `None` is that of what it leads to by relative links alone, or 0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Symlink {

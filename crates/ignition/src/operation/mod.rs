@@ -138,7 +138,7 @@ pub enum Operation {
         /// Removed wherever they stand.
         should_not_exist: Vec<String>,
     },
-    /// Create a group as `groupadd` does. A group of that name that exists already is a failure.
+    /// Create a group as `groupadd` does, or change the existing one as `groupmod` does.
     CreateGroup(Group),
     /// Delete a group as `groupdel` does (also from gshadow). Absent: nothing to do. The primary
     /// group of a remaining user: a failure.

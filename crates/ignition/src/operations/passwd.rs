@@ -41,7 +41,7 @@ fn add_group(group: &Group, at: &str, plan: &mut Plan) {
         .push(Operation::CreateGroup(operation::Group {
             name: group.name.clone(),
             gid,
-            password_hash: given(&group.password_hash).unwrap_or_else(|| NO_PASSWORD.to_owned()),
+            password_hash: given(&group.password_hash),
             system: group.system == Some(true),
         }));
 }

@@ -44,8 +44,8 @@ fn check_disk(disk: &Disk, at: &str, problems: &mut Problems) {
     let removes = partitions
         .iter()
         .any(|partition| partition.should_exist == Some(false));
-    // Where such a partition goes depends on what the others leave. One with a size is placed after
-    // the removals, as the newest Ignition does; 2.14 refused that too.
+    // Where such a partition goes depends on what the others leave. One with a size is valid since
+    // after 2.14, and placed after the removals.
     let is_open = |value: Option<i64>| value.unwrap_or(0) == 0;
     let floats = |partition: &Partition| {
         partition.number == 0 && is_open(partition.start_mib) && is_open(partition.size_mib)

@@ -48,9 +48,9 @@ pub fn change(
             None => {}
         }
     }
-    // A home that somebody else owns is not touched.
+    // A home that somebody else owns is not touched, unless it has moved.
     let owner = root.stat(new)?.map(|stat| stat.st_uid);
-    let is_own = owner == Some(before.0) || owner == Some(after.0);
+    let is_own = old != new || owner == Some(before.0) || owner == Some(after.0);
     if before == after || !is_own || root.kind(new)? != Some(Kind::Directory) {
         return Ok(());
     }

@@ -18,7 +18,9 @@
 //! - the order of the preset lines, which 2.14 leaves to chance;
 //! - the day in the third field of shadow, which the agent leaves empty;
 //! - the backups and locks of shadow's tools, and `/etc/.ignition-result.json`;
-//! - a place below a *relative* link of the configuration itself: refused here, followed there;
+//! - a place below a link of the configuration itself, relative or absolute: refused here; followed
+//!   there, an absolute one out of the root, where the link leads nowhere and ends in a refusal too;
+//! - a group that was there: changed here as a user would be, while 2.14 only ever adds groups;
 //! - a user who was there and has no home: there it is missed when labels are put down, so that
 //!   nothing else is done any more.
 
@@ -74,7 +76,7 @@ fn files_stage_is_as_ignitions() {
         panic!("{SEED}={seed}: {error}");
     }
     assert!(
-        counts.applied.get() >= cases / 4,
+        counts.applied.get() >= cases / 2,
         "most cases are refused by both and show nothing: {counts}"
     );
 }

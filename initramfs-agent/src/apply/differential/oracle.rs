@@ -107,9 +107,10 @@ pub fn apply(config: &str, root: &Path, beside: &Path) -> Result<(), String> {
     ))
 }
 
-/// Whether it fails for something that it looks for and does not need.
+/// Whether it fails for something that it looks for and does not need, or for a group that is there.
 pub fn is_accident(log: &str) -> bool {
-    log.contains("failed to create users/groups: lstat /sysroot/")
+    let has_group = log.contains("groupadd: group '") && log.contains("' already exists");
+    has_group || log.contains("failed to create users/groups: lstat /sysroot/")
 }
 
 /// The folders of the preset file that are not there, the deepest first, where the file is not either.

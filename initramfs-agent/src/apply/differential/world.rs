@@ -86,7 +86,9 @@ pub const NODES: &[(&str, Node)] = &[
         "/home/old/.ssh/authorized_keys.d/ignition",
         File("stale\n", 0o644, 1000, 1000),
     ),
-    ("/home/core", Directory(0o755, 0, 0)),
+    ("/var/mail/old", File("mail\n", 0o660, 1000, 8)),
+    // Of the number that a new user gets where none is asked for.
+    ("/home/core", Directory(0o755, 1001, 1001)),
     ("/etc/skel/.bashrc", File("# bash\n", 0o644, 0, 0)),
     // No directories: without /proc, as in an initramfs, useradd 4.13 leaves them empty.
     ("/etc/skel/tool", File("#!\n", 0o755, 0, 0)),

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
-use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat2, readlinkat};
+use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, mkdirat, openat2, readlinkat};
 use rustix::io::Errno;
 
 use super::{Attributes, TargetRoot, split};
@@ -66,6 +66,15 @@ impl TargetRoot {
             Err(Errno::INVAL | Errno::NOENT) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Owner and mode of what the link at a path leads to, if relative links alone lead there.
+    pub fn behind(&self, path: &str) -> Option<Attributes> {
+        let how = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let path = path.trim_start_matches('/');
+        let file = openat2(&self.root, path, flags, Mode::empty(), how).ok()?;
+        Some(Attributes::of(&fstat(file).ok()?))
     }
 
     /// Writes a file as whoever the thread is for the kernel (see `as_user`), where it is: a link at the

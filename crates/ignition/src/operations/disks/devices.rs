@@ -4,7 +4,7 @@
 //! the finished tables and from what was recognised on the disks.
 
 use crate::config::Luks;
-use crate::hardware::{Disk, Hardware, Signature, Table};
+use crate::hardware::{Disk, Hardware, Signature, Table, unescape};
 use crate::operation::disks::{Device, TableEntry};
 use crate::paths::clean;
 
@@ -43,6 +43,7 @@ impl<'a> Devices<'a> {
     /// The whole disk of that name.
     pub(super) fn disk(&self, name: &str) -> Result<&PlannedDisk<'a>, String> {
         let cleaned = clean(name);
+        self.check_alias(name, &cleaned)?;
         let found = self.disks.iter().find(|planned| planned.is(&cleaned));
         found.ok_or_else(|| match self.resolve(name) {
             Ok(device) if cleaned == device.to_string() => {
@@ -132,6 +133,7 @@ impl<'a> Devices<'a> {
 
     /// A disk or its partition, by the kernel's names and by the links that lead there.
     fn by_disk(&self, name: &str, path: &str) -> Result<Device, String> {
+        self.check_alias(name, path)?;
         for planned in &self.disks {
             if planned.is(path) {
                 return Ok(Device::Disk(planned.disk.path.clone()));
@@ -153,6 +155,21 @@ impl<'a> Devices<'a> {
             ));
         }
         Err(format!("{name} is not there: {}", self.list()))
+    }
+
+    /// Refuses a link that several disks claim, or whose partition does: nobody can have meant one.
+    fn check_alias(&self, name: &str, path: &str) -> Result<(), String> {
+        let claim =
+            |planned: &&PlannedDisk<'_>| planned.is(path) || planned.partition_of(path).is_some();
+        let claiming = self.disks.iter().filter(claim);
+        let paths: Vec<&str> = claiming.map(|planned| planned.disk.path.as_str()).collect();
+        match paths.as_slice() {
+            [] | [_] => Ok(()),
+            several => Err(format!(
+                "{name} could be of any of {}: name one by its path",
+                several.join(", ")
+            )),
+        }
     }
 
     fn partitions(&self, is_it: impl Fn(&TableEntry) -> bool) -> Vec<Device> {
@@ -353,27 +370,4 @@ fn only_one(
             ))
         }
     }
-}
-
-/// udev writes characters that could not stand in a link's name as `\xHH`.
-fn unescape(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        let escaped = rest
-            .strip_prefix(b"\\x")
-            .and_then(|hex| std::str::from_utf8(hex.get(..2)?).ok())
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match escaped {
-            Some(value) => {
-                bytes.push(value);
-                rest = &rest[4..];
-            }
-            None => {
-                bytes.push(byte);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }

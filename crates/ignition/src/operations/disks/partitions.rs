@@ -273,13 +273,12 @@ impl Finished {
                 entry.number,
                 show(entry, sector_size)
             )),
+            // Ignition takes the one that goes for the one that is wanted, and fails.
+            (None, Some((number, _))) if self.deleted.contains(&number) => Err(format!(
+                "the next free number is {number}, of a partition that is deleted: give a number"
+            )),
             (None, Some((number, extent))) => {
-                // The slot of a partition that goes counts as free.
-                let fate = match self.deleted.remove(&number) {
-                    true => Fate::Recreated,
-                    false => Fate::Created,
-                };
-                let entry = partition.entry(number, extent, fate);
+                let entry = partition.entry(number, extent, Fate::Created);
                 self.entries.insert(number, entry);
                 Ok(Some(number))
             }
