@@ -19,8 +19,6 @@
 //! - A disk whose backup partition table stands before its end has it moved there first: a
 //!   partition of size 0 then fills all of a disk that was grown.
 //! - A fetched config that is empty is refused; there, it takes the config that names it with it.
-//! - A partition with number 0 takes the number of one that is deleted, whatever its own
-//!   `wipePartitionEntry` says; there, only if that is true.
 //! - A disk with a protective MBR and no GPT at all counts as damaged, not as blank; and so does one
 //!   of whose GPT only the backup is left, without such an MBR.
 //! - A filesystem for `/` is refused: the root filesystem is the image's own.

@@ -261,7 +261,19 @@ fn number_0_never_finds_what_is_there() {
             {"label": "data", "sizeMiB": 8},
         ]),
         &[
-            "$.partitions.1: the next free number is 1, of a partition that is deleted: give a number",
+            "$.partitions.1: the next free number is 1, of a partition that is deleted: give a number, \
+             or `wipePartitionEntry: true`",
+        ],
+    );
+    check(
+        &found,
+        &json!([
+            {"number": 1, "shouldExist": false, "wipePartitionEntry": true},
+            {"label": "new", "sizeMiB": 8, "wipePartitionEntry": true},
+        ]),
+        &[
+            CHANGED,
+            "  ± 1 `new`: 8 MiB at 1 MiB, deleted and made anew (was `data` 32 MiB at 1 MiB)",
         ],
     );
     check(

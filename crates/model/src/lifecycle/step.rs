@@ -206,7 +206,10 @@ impl Transition {
             );
             let disks = disks_in_words(plan);
             if !disks.is_empty() {
-                self.tell(Severity::Info, format!("disks: {}", disks.join("; ")));
+                // They are indented to stand below one another.
+                let lines = disks.iter().map(|line| line.trim_start());
+                let line = lines.collect::<Vec<_>>().join("; ");
+                self.tell(Severity::Info, format!("disks: {line}"));
             }
         }
         self.state.planned = planned;

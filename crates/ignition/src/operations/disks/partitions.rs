@@ -273,12 +273,20 @@ impl Finished {
                 entry.number,
                 show(entry, sector_size)
             )),
-            // Ignition takes the one that goes for the one that is wanted, and fails.
-            (None, Some((number, _))) if self.deleted.contains(&number) => Err(format!(
-                "the next free number is {number}, of a partition that is deleted: give a number"
-            )),
+            // The number of a partition that goes is free. Ignition then takes the one that goes for
+            // the one that is wanted.
+            (None, Some((number, _))) if self.deleted.contains(&number) && !partition.wipe => {
+                Err(format!(
+                    "the next free number is {number}, of a partition that is deleted: give a number, \
+                     or `wipePartitionEntry: true`"
+                ))
+            }
             (None, Some((number, extent))) => {
-                let entry = partition.entry(number, extent, Fate::Created);
+                let fate = match self.deleted.remove(&number) {
+                    true => Fate::Recreated,
+                    false => Fate::Created,
+                };
+                let entry = partition.entry(number, extent, fate);
                 self.entries.insert(number, entry);
                 Ok(Some(number))
             }
