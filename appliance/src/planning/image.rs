@@ -143,34 +143,17 @@ fn head(path: &Path, compression: Compression) -> Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-pub mod tests {
+mod tests {
     use std::io::Write as _;
 
-    use super::*;
+    use hardway_recognition::fixture::gpt_disk;
 
-    /// The head of an image of `mebibytes` with a GPT: label, first and last MiB of each partition.
-    pub fn image(mebibytes: usize, sector_size: u64, partitions: &[(&str, u64, u64)]) -> Vec<u8> {
-        let mut disk = Cursor::new(vec![0; mebibytes << 20]);
-        let mut table = gptman::GPT::new_from(&mut disk, sector_size, [7; 16]).unwrap();
-        for (number, (label, first, last)) in (1..).zip(partitions) {
-            table[number] = gptman::GPTPartitionEntry {
-                partition_type_guid: [1; 16],
-                unique_partition_guid: [number as u8; 16],
-                starting_lba: (first << 20) / sector_size,
-                ending_lba: ((last + 1) << 20) / sector_size - 1,
-                attribute_bits: 0,
-                partition_name: (*label).into(),
-            };
-        }
-        gptman::GPT::write_protective_mbr_into(&mut disk, sector_size).unwrap();
-        table.write_into(&mut disk).unwrap();
-        disk.into_inner()
-    }
+    use super::*;
 
     #[test]
     fn the_table_of_a_compressed_image() {
         let folder = tempfile::tempdir().unwrap();
-        let disk = image(8, 512, &[("boot", 1, 2), ("root", 3, 6)]);
+        let disk = gpt_disk(8 << 20, 512, &[("boot", 1, 2), ("root", 3, 6)]);
         let zstd = zstd::encode_all(disk.as_slice(), 1).unwrap();
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(&disk).unwrap();
@@ -207,13 +190,13 @@ pub mod tests {
                 .unwrap_err()
                 .to_string()
         };
-        let disk = image(4, 4096, &[("root", 1, 2)]);
+        let disk = gpt_disk(4 << 20, 4096, &[("root", 1, 2)]);
         assert_eq!(
             failure(&disk, 512),
             "it is made for sectors of 4096 bytes, the disk has 512"
         );
         assert_eq!(failure(&[0; 4096], 512), "there is none");
-        let mut damaged = image(4, 512, &[("root", 1, 2)]);
+        let mut damaged = gpt_disk(4 << 20, 512, &[("root", 1, 2)]);
         damaged[512 + 40] ^= 1;
         assert_eq!(failure(&damaged, 512), "its GPT is damaged");
     }

@@ -268,8 +268,8 @@ mod tests {
     use std::net::TcpListener;
     use std::process::Command;
 
-    use super::super::image::tests::image;
     use super::*;
+    use hardway_recognition::fixture::gpt_disk;
 
     #[test]
     fn the_script_says_what_the_appliance_expects() {
@@ -320,7 +320,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("image");
         let check = |applier, labels: &[(&str, u64, u64)]| {
-            std::fs::write(&path, image(8, 512, labels)).unwrap();
+            std::fs::write(&path, gpt_disk(8 << 20, 512, labels)).unwrap();
             let compression = hardway_model::desired::Compression::None;
             let table = ImageTable::read(&path, compression, 512).unwrap();
             let mut desired = super::super::tests::desired();

@@ -12,10 +12,10 @@ use hardway_model::layout::{Layout, Signature};
 use hardway_model::lifecycle::MachineState;
 use hardway_model::plan::{Decision, Plan, Step};
 
-use super::image::tests::image;
 use super::{Subject, decide};
 use crate::fixture::{Appliance, MAC, inventory};
 use crate::render::Rendered;
+use hardway_recognition::fixture::gpt_disk;
 
 /// What a machine of the tests is to become.
 pub fn desired() -> DesiredMachine {
@@ -76,7 +76,7 @@ impl Machine {
         let appliance = Appliance::with(&cluster).await;
         let at = |name: &str| appliance.folder.path().join(name);
         std::fs::write(at("base.bu"), part).unwrap();
-        let disk = image(8, 512, &[("boot", 1, 2), ("root", 3, 6)]);
+        let disk = gpt_disk(8 << 20, 512, &[("boot", 1, 2), ("root", 3, 6)]);
         std::fs::write(at("images/node.img"), disk).unwrap();
         std::fs::create_dir_all(at("payload/toolbox")).unwrap();
         let index = format!(

@@ -25,7 +25,7 @@ async fn appliance() -> Appliance {
         .await
         .unwrap();
     std::fs::write(at("base.bu"), PART).unwrap();
-    let image = crate::planning::image::tests::image(8, 512, &[("root", 1, 2)]);
+    let image = hardway_recognition::fixture::gpt_disk(8 << 20, 512, &[("root", 1, 2)]);
     std::fs::write(at("images/node.img"), image).unwrap();
     std::fs::create_dir_all(at("payload/toolbox")).unwrap();
     let index = format!(
