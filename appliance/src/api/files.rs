@@ -11,6 +11,7 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
+use hardway_model::boot::{self, Protocol, TransferEnd};
 use hardway_model::lifecycle::Event;
 use hyper::body::{Frame, SizeHint};
 use tower_http::services::ServeDir;
@@ -174,8 +175,14 @@ impl Drop for Counted {
             return;
         };
         runtime.spawn(async move {
-            let summary = format!("fetched {file}, {bytes} bytes by HTTP");
-            let event = Event::BootFile { summary, bytes };
+            let event = Event::Transfer(boot::Transfer {
+                file,
+                protocol: Protocol::Http,
+                bytes,
+                size: bytes,
+                end: TransferEnd::Complete,
+                took: 0,
+            });
             if let Err(error) = context.fleet.record(&name, event).await {
                 tracing::error!("recording a transfer to {name}: {error:#}");
             }

@@ -1,11 +1,11 @@
 //! DHCP on UDP port 67: receive, decide, make durable, send.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use anyhow::Context as _;
 use hardway_model::cluster::DhcpMode;
-use hardway_model::identity::Identity;
-use hardway_netboot::dhcp::{Output, SERVER_PORT, Server, World};
+use hardway_model::identity::{Identity, MacAddress};
+use hardway_netboot::dhcp::{CLIENT_PORT, Destination, Input, Output, SERVER_PORT, Service, World};
 use tokio::net::UdpSocket;
 
 use super::socket;
@@ -22,16 +22,16 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
     let interface = socket::interface(&context, address)?;
     // The socket takes broadcasts, so it cannot be bound to the appliance's address.
     let socket = socket::udp(Ipv4Addr::UNSPECIFIED, SERVER_PORT, Some(&interface))?;
-    let mut server = Server::new(context.fleet.leases().await?);
+    let mut service = Service::new(context.fleet.leases().await?, MacAddress([0; 6]));
     announce(cluster.network.dhcp, &interface);
     let mut buffer = [0; LARGEST];
     loop {
-        let (length, _) = socket
+        let (length, source) = socket
             .recv_from(&mut buffer)
             .await
             .context("receiving DHCP")?;
         socket::still_at(address, &context)?;
-        let outputs = decide(&mut server, &buffer[..length], &context);
+        let outputs = decide(&mut service, &buffer[..length], source, &context);
         if let Err(error) = carry_out(outputs, &socket, &context).await {
             tracing::warn!("dhcp: {error:#}");
         }
@@ -53,7 +53,12 @@ fn announce(mode: DhcpMode, interface: &str) {
 }
 
 /// While cluster.yaml is broken nobody is answered.
-fn decide(server: &mut Server, packet: &[u8], context: &Context) -> Vec<Output> {
+fn decide(
+    service: &mut Service,
+    bytes: &[u8],
+    source: SocketAddr,
+    context: &Context,
+) -> Vec<Output> {
     let snapshot = context.fleet.snapshot();
     let Some(cluster) = &snapshot.cluster else {
         return Vec::new();
@@ -63,7 +68,15 @@ fn decide(server: &mut Server, packet: &[u8], context: &Context) -> Vec<Output> 
         http_port: context.options.http_port,
     };
     let find = |identity: &Identity| snapshot.find(identity);
-    server.handle(packet, world, find, clock::now())
+    let SocketAddr::V4(source) = source else {
+        return Vec::new();
+    };
+    let input = Input::Packet {
+        bytes,
+        source,
+        port: SERVER_PORT,
+    };
+    service.handle(input, world, find, clock::now())
 }
 
 /// In order, and nothing after a failure: an acknowledged lease is a durable one.
@@ -75,11 +88,22 @@ async fn carry_out(
     for output in outputs {
         match output {
             Output::StoreLease(lease) => context.fleet.store_lease(lease).await?,
-            Output::Send { bytes, destination } => {
+            Output::Send {
+                bytes, destination, ..
+            } => {
+                let destination = match destination {
+                    Destination::Address(address) => address,
+                    Destination::Broadcast(port) => SocketAddrV4::new(Ipv4Addr::BROADCAST, port),
+                    Destination::Station { .. } => {
+                        SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT)
+                    }
+                };
                 let sent = socket.send_to(&bytes, destination).await;
                 sent.with_context(|| format!("sending to {destination}"))?;
             }
             Output::Observed { name, event } => context.fleet.record(&name, *event).await?,
+            Output::Notice { text, .. } => tracing::warn!("dhcp: {text}"),
+            Output::Probe(_) => {}
             Output::Ignored(reason) => tracing::debug!("dhcp: {reason}"),
         }
     }

@@ -20,6 +20,7 @@ use crate::fleet::Fleet;
 use crate::journal::Journal;
 use crate::{checks, configuration, images, token};
 
+pub mod content;
 mod dhcp;
 mod dns;
 pub mod http;

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use hardway_model::boot::{self, Protocol, TransferEnd};
 use hardway_model::lifecycle::Event;
 use hardway_netboot::tftp::{
     ErrorCode, Outcome, Output, Refusal, Request, Transfer, encode_data, encode_error,
@@ -78,7 +79,7 @@ fn open(packet: &[u8], payload: &Path, under_way: usize) -> Result<(Request, Fil
 async fn transfer(request: Request, file: File, own: Ipv4Addr, peer: SocketAddr, context: Context) {
     let name = request.file.clone();
     match carry_over(request, &file, own, peer, context.interface()).await {
-        Ok(outcome) => tell(&name, &outcome, peer, &context).await,
+        Ok((outcome, size, took)) => tell(&name, outcome, size, took, peer, &context).await,
         Err(error) => tracing::warn!("tftp: sending {name} to {peer}: {error:#}"),
     }
 }
@@ -90,7 +91,7 @@ async fn carry_over(
     own: Ipv4Addr,
     peer: SocketAddr,
     interface: Option<&str>,
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<(Outcome, u64, u64)> {
     let socket = socket::udp(own, 0, interface)?;
     socket.connect(peer).await.context("connecting")?;
     let size = file.metadata().context("asking for its size")?.len();
@@ -119,7 +120,7 @@ async fn carry_over(
                     Err(_) => {}
                 }
             }
-            Output::Done(outcome) => return Ok(outcome),
+            Output::Done(outcome) => return Ok((outcome, size, now)),
         }
     }
 }
@@ -136,32 +137,41 @@ fn hung_up(error: std::io::Error) -> anyhow::Result<()> {
     Err(error).context("the client's port")
 }
 
-async fn tell(file: &str, outcome: &Outcome, peer: SocketAddr, context: &Context) {
-    let (summary, bytes) = match outcome {
-        Outcome::Complete { bytes } => (format!("fetched {file}, {bytes} bytes by TFTP"), *bytes),
+async fn tell(
+    file: &str,
+    outcome: Outcome,
+    size: u64,
+    took: u64,
+    peer: SocketAddr,
+    context: &Context,
+) {
+    let (bytes, end) = match outcome {
+        Outcome::Complete { bytes } => (bytes, TransferEnd::Complete),
         // edk2 asks for the size first, and breaks off.
         Outcome::Aborted { bytes: 0, .. } => return,
         Outcome::Aborted {
             code,
             message,
             bytes,
-        } => (
-            format!("broke off {file} after {bytes} bytes by TFTP: error {code} {message}"),
-            *bytes,
-        ),
-        Outcome::TimedOut { bytes } => (
-            format!("fell silent after {bytes} bytes of {file} by TFTP"),
-            *bytes,
-        ),
+        } => {
+            let code = Some(code);
+            (bytes, TransferEnd::Aborted { code, message })
+        }
+        Outcome::TimedOut { bytes } => (bytes, TransferEnd::Silence),
+    };
+    let transfer = boot::Transfer {
+        file: file.to_owned(),
+        protocol: Protocol::Tftp,
+        bytes,
+        size,
+        end,
+        took,
     };
     let Some(name) = machine_at(&context.fleet.snapshot(), peer.ip()) else {
-        tracing::info!("tftp: {peer} {summary}");
+        tracing::info!("tftp: {peer}: {transfer:?}");
         return;
     };
-    let recorded = context
-        .fleet
-        .record(&name, Event::BootFile { summary, bytes })
-        .await;
+    let recorded = context.fleet.record(&name, Event::Transfer(transfer)).await;
     if let Err(error) = recorded {
         tracing::warn!("tftp: recording a transfer of {name}: {error:#}");
     }

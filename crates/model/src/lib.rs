@@ -6,6 +6,7 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`cluster`] | `cluster.yaml` → raw mirror → proven [`cluster::Cluster`], with every problem at once |
+//! | [`boot`] | boot files by firmware, and what came of them on a machine |
 //! | [`identity`] | who a machine is: MAC set, serial, UUID, disk WWNs together |
 //! | [`desired`] | what one machine is to become |
 //! | [`inventory`] | what the agent found on the machine |
@@ -17,6 +18,7 @@
 //! | [`quantity`] | sizes and durations, as written and as shown |
 //! | [`view`] | what the API, the UI and the command line show |
 
+pub mod boot;
 #[cfg(feature = "cluster")]
 pub mod cluster;
 pub mod desired;

@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::boot::{Asker, BootHistory, Diagnosis, Transfer};
 use crate::identity::{Identity, MacAddress};
 use crate::inventory::Inventory;
 use crate::messages::AgentEvent;
@@ -57,6 +58,9 @@ pub struct MachineState {
     pub installs_begun: u32,
     /// Figures of the boot and installation that is under way or was last.
     pub figures: Figures,
+    /// Which boot files work on it.
+    #[serde(default)]
+    pub boot: BootHistory,
 }
 
 impl MachineState {
@@ -192,16 +196,13 @@ pub enum Event {
         summary: String,
         /// The address that was given.
         address: Option<Ipv4Addr>,
-        /// Whether this is a new boot of firmware, not the running system renewing its lease.
-        netboot: bool,
+        /// Why it asks.
+        asker: Asker,
+        /// The boot file that it was offered.
+        boot_file: Option<String>,
     },
-    /// A boot file was transferred, or its transfer ended in an error.
-    BootFile {
-        /// In words: "fetched snponly.efi, 284672 bytes by TFTP".
-        summary: String,
-        /// Bytes.
-        bytes: u64,
-    },
+    /// A boot file, kernel or initramfs was transferred, or its transfer ended early.
+    Transfer(Transfer),
     /// The iPXE script was served.
     Script {
         /// In words: "sent to its disk", "given the agent".
@@ -243,6 +244,13 @@ pub enum Event {
     },
     /// The operator wants the machine installed again.
     Reinstall,
+    /// Something usual went wrong on the way from firmware to agent.
+    Diagnosed {
+        /// What.
+        diagnosis: Diagnosis,
+        /// What was seen, in words: "fetched 214 KB of 260 KB, then silence".
+        seen: String,
+    },
     /// Something worth a line that changes nothing.
     Note {
         /// In words.

@@ -5,6 +5,7 @@ mod fixture;
 use std::fmt::Write;
 
 use fixture::{desired, disk, foreign, inventory};
+use hardway_model::boot::{Asker, Protocol, Transfer, TransferEnd};
 use hardway_model::desired::{DiskSelector, WipePolicy};
 use hardway_model::inventory::Content;
 use hardway_model::lifecycle::{Effect, Event, MachineState, Phase, Severity, step};
@@ -55,16 +56,24 @@ impl Story {
             mac: "52:54:00:00:00:01".parse().unwrap(),
             summary: "REQUEST → acknowledged 10.77.0.11".into(),
             address: Some("10.77.0.11".parse().unwrap()),
-            netboot,
+            asker: match netboot {
+                true => Asker::Ipxe,
+                false => Asker::System,
+            },
+            boot_file: None,
         })
     }
 
     fn boots_the_agent(&mut self) -> &mut Self {
         self.dhcp(true);
-        self.happens(Event::BootFile {
-            summary: "fetched snponly.efi, 284672 bytes by TFTP".into(),
+        self.happens(Event::Transfer(Transfer {
+            file: "snponly.efi".into(),
+            protocol: Protocol::Tftp,
             bytes: 284_672,
-        });
+            size: 284_672,
+            end: TransferEnd::Complete,
+            took: 100,
+        }));
         self.sequence = 0;
         self.happens(Event::Script {
             summary: "given the agent".into(),

@@ -2,6 +2,7 @@
 
 mod fixture;
 
+use hardway_model::boot::{Asker, Protocol, Transfer, TransferEnd};
 use hardway_model::inventory::Content;
 use hardway_model::lifecycle::{Effect, Event, MachineState, Phase, step};
 use hardway_model::messages::AgentEvent;
@@ -47,10 +48,14 @@ fn long_texts_are_clipped() {
 fn figures_and_generations_do_not_overflow() {
     let mut state = with_a_token();
     for _ in 0..2 {
-        let event = Event::BootFile {
-            summary: String::new(),
+        let event = Event::Transfer(Transfer {
+            file: String::new(),
+            protocol: Protocol::Http,
             bytes: u64::MAX,
-        };
+            size: u64::MAX,
+            end: TransferEnd::Complete,
+            took: 0,
+        });
         state = step(state, event, 2000).0;
     }
     let Content::Ours { receipt } = fixture::ours(Stage::Complete, "node1", u32::MAX) else {
@@ -72,7 +77,8 @@ fn hardware_addresses_are_bounded() {
             mac: format!("52:54:00:00:01:{last:02x}").parse().unwrap(),
             summary: String::new(),
             address: None,
-            netboot: true,
+            asker: Asker::Ipxe,
+            boot_file: None,
         };
         state = step(state, event, 1000).0;
     }

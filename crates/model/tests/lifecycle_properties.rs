@@ -6,6 +6,7 @@ mod fixture;
 use std::collections::BTreeMap;
 
 use fixture::{desired, disk, inventory};
+use hardway_model::boot::Asker;
 use hardway_model::desired::{DiskSelector, WipePolicy};
 use hardway_model::inventory::Content;
 use hardway_model::lifecycle::{Effect, Event, MachineState, Phase, step};
@@ -136,7 +137,8 @@ impl World {
             mac: "52:54:00:00:00:01".parse().unwrap(),
             summary: "REQUEST".into(),
             address: None,
-            netboot: true,
+            asker: Asker::Ipxe,
+            boot_file: None,
         });
     }
 

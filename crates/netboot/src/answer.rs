@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use hardway_model::boot::{Asker, FirmwareClass, LOCAL_DISK, SHIM};
 use hardway_model::cluster::{Cluster, Machine, UnknownPolicy};
 use hardway_model::identity::Identity;
 use hardway_model::inventory::Firmware;
@@ -61,47 +62,51 @@ impl Architecture {
     /// `x64 UEFI boot from HTTP`.
     pub const UEFI_X64_HTTP: Self = Self(16);
 
-    /// The firmware family, where there is a boot file for it.
-    fn firmware(self) -> Option<Firmware> {
-        match self {
-            Self::BIOS => Some(Firmware::Bios),
-            Self::UEFI_X64 | Self::UEFI_X64_BY_RFC | Self::UEFI_X64_HTTP => Some(Firmware::Uefi),
+    /// `arm64 UEFI`.
+    pub const UEFI_ARM64: Self = Self(11);
+    /// `arm64 UEFI boot from HTTP`.
+    pub const UEFI_ARM64_HTTP: Self = Self(19);
+
+    /// The class of firmware whose boot files it gets, asked for by PXE or, with `http`, by HTTP Boot.
+    pub fn class(self, http: bool) -> Option<FirmwareClass> {
+        match (self, http) {
+            (Self::BIOS, false) => Some(FirmwareClass::Bios),
+            (Self::UEFI_X64 | Self::UEFI_X64_BY_RFC, false) => Some(FirmwareClass::UefiX64),
+            (Self::UEFI_X64 | Self::UEFI_X64_BY_RFC | Self::UEFI_X64_HTTP, _) => {
+                Some(FirmwareClass::UefiX64Http)
+            }
+            (Self::UEFI_ARM64, false) => Some(FirmwareClass::UefiArm64),
+            (Self::UEFI_ARM64 | Self::UEFI_ARM64_HTTP, _) => Some(FirmwareClass::UefiArm64Http),
             _ => None,
         }
     }
 }
 
-/// A file that firmware starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BootFile {
-    /// iPXE over a BIOS ROM's UNDI.
-    Undionly,
-    /// iPXE over the UEFI network protocol of the NIC that booted.
-    Snponly,
-    /// A GRUB that starts the first disk with an EFI boot loader.
-    LocalDisk,
-}
-
-impl BootFile {
-    /// Its name in the payload's `boot` folder.
-    pub fn file_name(self) -> &'static str {
+impl Program {
+    /// Why it asks, for the machine's timeline and history.
+    pub fn asker(self) -> Asker {
         match self {
-            Self::Undionly => "undionly.kpxe",
-            Self::Snponly => "snponly.efi",
-            Self::LocalDisk => "local-disk.efi",
+            Self::OperatingSystem => Asker::System,
+            Self::Pxe(architecture) => Asker::Firmware {
+                class: architecture.class(false),
+            },
+            Self::HttpBoot(architecture) => Asker::Firmware {
+                class: architecture.class(true),
+            },
+            Self::Ipxe(_) | Self::IpxeScript { .. } => Asker::Ipxe,
         }
     }
 }
 
 /// What a client should get.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// An address, and nothing to boot.
     AddressOnly(Reason),
-    /// An address, and a boot file by TFTP.
-    BootFile(BootFile),
-    /// An address, and the URL of a boot file.
-    HttpBootFile(BootFile),
+    /// An address, and a boot file by TFTP, by its name in the payload's `boot` folder.
+    BootFile(String),
+    /// An address, and the URL of a boot file, which is made of its name.
+    HttpBootFile(String),
     /// An address, and the URL of `/boot.ipxe`, which leads to a script.
     ScriptUrl,
     /// A script.
@@ -144,8 +149,8 @@ impl fmt::Display for Reason {
             }
             Self::NoBootFile(Architecture(number)) => write!(
                 f,
-                "there is no boot file for architecture {number}: only x86-64 BIOS (0) and UEFI \
-                 (7, 9, 16) can be booted"
+                "there is no boot file for architecture {number}: only x86-64 BIOS (0), \
+                 x86-64 UEFI (7, 9, 16) and arm64 UEFI (11, 19) can be booted"
             ),
         }
     }
@@ -167,6 +172,7 @@ pub fn answer(
     machine: Option<(&Machine, &MachineState)>,
 ) -> Answer {
     let course = course(cluster, machine);
+    let offer = |class| boot_file(course, class, cluster, machine);
     match client.program {
         Program::OperatingSystem => Answer::AddressOnly(Reason::NotBooting),
         Program::IpxeScript { firmware, choice } => script(course, firmware, choice),
@@ -175,11 +181,11 @@ pub fn answer(
         }
         // iPXE of any architecture is asked again when it fetches its script.
         Program::Ipxe(_) => Answer::ScriptUrl,
-        Program::Pxe(architecture) => match boot_file(course, architecture) {
+        Program::Pxe(architecture) => match architecture.class(false).and_then(offer) {
             Some(file) => Answer::BootFile(file),
             None => Answer::AddressOnly(Reason::NoBootFile(architecture)),
         },
-        Program::HttpBoot(architecture) => match boot_file(course, architecture) {
+        Program::HttpBoot(architecture) => match architecture.class(true).and_then(offer) {
             Some(file) => Answer::HttpBootFile(file),
             None => Answer::AddressOnly(Reason::NoBootFile(architecture)),
         },
@@ -197,13 +203,32 @@ fn course(cluster: &Cluster, machine: Option<(&Machine, &MachineState)>) -> Cour
 }
 
 /// BIOS always gets iPXE, whose `sanboot` reaches every disk; UEFI is sent to its disk at once,
-/// because leaving out the boot file costs OVMF minutes.
-fn boot_file(course: Course, architecture: Architecture) -> Option<BootFile> {
-    match (architecture.firmware()?, course) {
-        (Firmware::Bios, _) => Some(BootFile::Undionly),
-        (Firmware::Uefi, Course::LocalDisk) => Some(BootFile::LocalDisk),
-        (Firmware::Uefi, _) => Some(BootFile::Snponly),
+/// because leaving out the boot file costs OVMF minutes. Under Secure Boot both courses begin with the
+/// signed shim, and GRUB's script tells them apart. Otherwise the file is the class's best one for this
+/// machine, by what came of them before.
+fn boot_file(
+    course: Course,
+    class: FirmwareClass,
+    cluster: &Cluster,
+    machine: Option<(&Machine, &MachineState)>,
+) -> Option<String> {
+    if class == FirmwareClass::UefiX64 && boots_securely(cluster, machine) {
+        return Some(SHIM.to_owned());
     }
+    let is_x64 = matches!(class, FirmwareClass::UefiX64 | FirmwareClass::UefiX64Http);
+    if course == Course::LocalDisk && is_x64 {
+        return Some(LOCAL_DISK.to_owned());
+    }
+    let files = cluster.network.boot_files.of(class);
+    match machine {
+        Some((_, state)) => state.boot.choose(files).map(str::to_owned),
+        None => files.first().cloned(),
+    }
+}
+
+fn boots_securely(cluster: &Cluster, machine: Option<(&Machine, &MachineState)>) -> bool {
+    let profile = machine.and_then(|(machine, _)| cluster.profile(&machine.profile));
+    profile.is_some_and(|profile| profile.secure_boot)
 }
 
 fn script(course: Course, firmware: Firmware, choice: Option<Choice>) -> Answer {
@@ -258,9 +283,9 @@ mod tests {
         assert_eq!(
             answers(&blank()),
             [
-                Answer::BootFile(BootFile::Undionly),
-                Answer::BootFile(BootFile::Snponly),
-                Answer::HttpBootFile(BootFile::Snponly),
+                Answer::BootFile("undionly.kpxe".into()),
+                Answer::BootFile("snponly.efi".into()),
+                Answer::HttpBootFile("agent.efi".into()),
                 Answer::ScriptUrl,
                 Answer::Script(Script::Agent),
                 Answer::Script(Script::Agent),
@@ -269,9 +294,9 @@ mod tests {
         assert_eq!(
             answers(&installed()),
             [
-                Answer::BootFile(BootFile::Undionly),
-                Answer::BootFile(BootFile::LocalDisk),
-                Answer::HttpBootFile(BootFile::LocalDisk),
+                Answer::BootFile("undionly.kpxe".into()),
+                Answer::BootFile("local-disk.efi".into()),
+                Answer::HttpBootFile("local-disk.efi".into()),
                 Answer::ScriptUrl,
                 Answer::Script(Script::LocalDisk(Firmware::Bios)),
                 Answer::Script(Script::LocalDisk(Firmware::Uefi)),
@@ -321,7 +346,7 @@ mod tests {
 
     #[test]
     fn firmware_without_a_boot_file_is_told_why() {
-        for number in [6, 10, 11, 25] {
+        for number in [6, 10, 15, 25] {
             let architecture = Architecture(number);
             assert_eq!(
                 check(

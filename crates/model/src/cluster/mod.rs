@@ -21,6 +21,7 @@ use self::raw::RawCluster;
 use self::raw::read::Located;
 pub use self::template::TemplateError;
 
+use crate::boot::BootFiles;
 use crate::desired::{AfterInstall, ConfigApplier, DiskSelector, WipePolicy};
 use crate::identity::{MacAddress, Sha256};
 
@@ -90,6 +91,25 @@ pub struct Network {
     pub ntp: Vec<Ipv4Addr>,
     /// Where DNS questions outside the zone go; empty: they are refused.
     pub dns_upstream: Vec<Ipv4Addr>,
+    /// Networks behind relay agents that are served, too.
+    pub subnets: Vec<Subnet>,
+    /// Boot files by firmware.
+    pub boot_files: BootFiles,
+}
+
+/// A network behind a relay agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subnet {
+    /// The network's own address, its lowest.
+    pub network: Ipv4Addr,
+    /// Its prefix length, 1 to 30.
+    pub prefix: u8,
+    /// First and last address for machines that are not declared.
+    pub pool: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// Default router for its machines.
+    pub gateway: Option<Ipv4Addr>,
+    /// Lease time; the provisioning network's where it is not given.
+    pub lease: Duration,
 }
 
 /// How the appliance's interface is chosen.
@@ -150,6 +170,8 @@ pub struct Profile {
     pub disk: DiskSelector,
     /// What may happen to a disk that is not blank.
     pub wipe: WipePolicy,
+    /// Whether its machines boot under Secure Boot: by the distribution's signed shim, GRUB and kernel.
+    pub secure_boot: bool,
     /// How control passes to the installed system.
     pub after_install: AfterInstall,
     /// Kernel arguments of the installed system.

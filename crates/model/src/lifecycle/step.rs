@@ -5,6 +5,7 @@ use super::{
     BootToken, Effect, Event, Figures, MachineState, Phase, PlannedInstallation, Severity,
     TimelineEntry, Timestamp,
 };
+use crate::boot::{Asker, Protocol, Transfer, TransferEnd};
 use crate::inventory::Inventory;
 use crate::plan::{Decision, Plan, Refusal, Step};
 use crate::quantity::{ByteSize, Elapsed};
@@ -71,8 +72,10 @@ impl Transition {
                 mac,
                 summary,
                 address,
-                netboot,
+                asker,
+                boot_file: _,
             } => {
+                let netboot = asker != Asker::System;
                 let macs = &self.state.identity.macs;
                 if macs.len() < MOST_MACS && !macs.contains(&mac) {
                     self.state.identity.macs.push(mac);
@@ -87,12 +90,12 @@ impl Transition {
                     self.tell(Severity::Info, summary);
                 }
             }
-            Event::BootFile { summary, bytes } => {
+            Event::Transfer(transfer) => {
                 if self.state.figures.agent_started.is_none() {
                     let fetched = &mut self.state.figures.fetched_before_install;
-                    *fetched = fetched.saturating_add(bytes);
+                    *fetched = fetched.saturating_add(transfer.bytes);
                 }
-                self.tell(Severity::Info, summary);
+                self.tell(Severity::Info, in_words(&transfer));
             }
             Event::Script { summary, token } => self.script(summary, token),
             Event::Hello {
@@ -132,6 +135,9 @@ impl Transition {
                         self.state.generation
                     ),
                 );
+            }
+            Event::Diagnosed { diagnosis, seen } => {
+                self.tell(Severity::Warning, format!("{}: {seen}", diagnosis.name()));
             }
             Event::Note { text, severity } => self.tell(severity, text),
         }
@@ -354,6 +360,26 @@ pub(super) fn clipped(mut text: String) -> String {
         text.push('…');
     }
     text
+}
+
+/// "fetched snponly.efi, 284672 bytes by TFTP".
+fn in_words(transfer: &Transfer) -> String {
+    let Transfer {
+        file, bytes, size, ..
+    } = transfer;
+    let protocol = match transfer.protocol {
+        Protocol::Tftp => "TFTP",
+        Protocol::Http => "HTTP",
+    };
+    match &transfer.end {
+        TransferEnd::Complete => format!("fetched {file}, {bytes} bytes by {protocol}"),
+        TransferEnd::Aborted { message, .. } => {
+            format!("broke off {file} after {bytes} of {size} bytes by {protocol}: {message}")
+        }
+        TransferEnd::Silence => {
+            format!("fell silent after {bytes} of {size} bytes of {file} by {protocol}")
+        }
+    }
 }
 
 /// "4.0 GiB of memory, 2 disks, 1 network interface".

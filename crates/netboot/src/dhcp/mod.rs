@@ -12,8 +12,12 @@ pub mod leases;
 pub mod options;
 pub mod packet;
 mod server;
+mod service;
 #[cfg(test)]
 mod tests;
 
 pub use leases::{Lease, LeaseTable};
-pub use server::{CLIENT_PORT, Output, SERVER_PORT, Server, World};
+pub use server::Server;
+pub use service::{
+    CLIENT_PORT, Destination, Input, Output, PROXY_PORT, SERVER_PORT, Service, World,
+};

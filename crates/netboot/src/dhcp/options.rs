@@ -15,7 +15,7 @@ use crate::ipxe::appliance_url;
 const NO_PROXY_WAIT: [u8; 3] = [176, 1, 1];
 
 /// What a reply is made from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Content<'a> {
     /// The message that is answered.
     pub request: &'a Request,
@@ -93,12 +93,12 @@ impl Content<'_> {
     fn boot(&self) -> Boot {
         let appliance = self.cluster.network.address;
         let url = appliance_url(self.cluster, self.http_port);
-        match self.answer {
+        match &self.answer {
             Answer::BootFile(file) => Boot {
                 next_server: appliance,
-                file: file.file_name().to_owned(),
+                file: file.clone(),
                 options: vec![
-                    (code::BOOT_FILE, file.file_name().into()),
+                    (code::BOOT_FILE, file.clone().into()),
                     (code::TFTP_SERVER, appliance.to_string().into()),
                 ],
             },
@@ -107,10 +107,7 @@ impl Content<'_> {
                 file: String::new(),
                 options: vec![
                     (code::VENDOR_CLASS, b"HTTPClient".to_vec()),
-                    (
-                        code::BOOT_FILE,
-                        format!("{url}/boot/{}", file.file_name()).into(),
-                    ),
+                    (code::BOOT_FILE, format!("{url}/boot/{file}").into()),
                 ],
             },
             Answer::ScriptUrl => Boot {

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use hardway_model::cluster::{Cluster, DhcpMode, Machine};
+use hardway_model::cluster::{DhcpMode, Machine};
 use hardway_model::identity::Identity;
 use hardway_model::lifecycle::{Event, MachineState, Timestamp};
 
@@ -10,47 +10,11 @@ use super::client;
 use super::leases::{Lease, LeaseTable, PoolExhausted};
 use super::options::Content;
 use super::packet::{MessageType, Reply, Request, code};
-use crate::answer::{Answer, Client, Program, Reason, answer};
+use super::service::{CLIENT_PORT, Destination, Output, SERVER_PORT, World};
+use crate::answer::{Answer, Client, Reason, answer};
 
-/// The port that servers and relays listen on.
-pub const SERVER_PORT: u16 = 67;
-/// The port that clients listen on.
-pub const CLIENT_PORT: u16 = 68;
 /// How long an address rests that a client found in use, in milliseconds.
 const DECLINED_FOR: u64 = 600_000;
-
-/// What is desired and known while one packet is answered.
-#[derive(Debug, Clone, Copy)]
-pub struct World<'a> {
-    /// The cluster.
-    pub cluster: &'a Cluster,
-    /// The port of the appliance's HTTP service.
-    pub http_port: u16,
-}
-
-/// What has to be done because of a packet, in this order. When one fails, the rest must not be done:
-/// a lease has to be durable before it is acknowledged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// Make the lease durable.
-    StoreLease(Lease),
-    /// Send these bytes from port 67.
-    Send {
-        /// The message.
-        bytes: Vec<u8>,
-        /// Where to.
-        destination: SocketAddrV4,
-    },
-    /// Something happened to a machine: its name (declared, or the hyphenated MAC) and what.
-    Observed {
-        /// The machine.
-        name: String,
-        /// The event.
-        event: Box<Event>,
-    },
-    /// The packet is left unanswered, and nobody's timeline is concerned.
-    Ignored(String),
-}
 
 /// The DHCP server. Its only state is who holds which address.
 #[derive(Debug, Clone, Default)]
@@ -298,7 +262,7 @@ impl Turn<'_, '_> {
             cluster: self.world.cluster,
             machine: self.machine.map(|(machine, _)| machine),
             http_port: self.world.http_port,
-            answer: self.answer,
+            answer: self.answer.clone(),
         }
     }
 
@@ -319,6 +283,7 @@ impl Turn<'_, '_> {
     fn send(&self, reply: Reply) -> Output {
         Output::Send {
             destination: destination(self.request, reply.kind),
+            from: SERVER_PORT,
             bytes: reply.encode(self.request),
         }
     }
@@ -334,7 +299,8 @@ impl Turn<'_, '_> {
             mac,
             summary: format!("{kind} from {} → {said}", client::name(self.request)),
             address,
-            netboot: self.client.program != Program::OperatingSystem,
+            asker: self.client.program.asker(),
+            boot_file: self.boot_file(),
         };
         Output::Observed {
             name,
@@ -342,10 +308,17 @@ impl Turn<'_, '_> {
         }
     }
 
+    fn boot_file(&self) -> Option<String> {
+        match &self.answer {
+            Answer::BootFile(file) | Answer::HttpBootFile(file) => Some(file.clone()),
+            _ => None,
+        }
+    }
+
     fn boot_summary(&self) -> String {
-        match self.answer {
-            Answer::BootFile(file) => format!(" and {} by TFTP", file.file_name()),
-            Answer::HttpBootFile(file) => format!(" and {} by HTTP", file.file_name()),
+        match &self.answer {
+            Answer::BootFile(file) => format!(" and {file} by TFTP"),
+            Answer::HttpBootFile(file) => format!(" and {file} by HTTP"),
             Answer::ScriptUrl => " and its script".to_owned(),
             Answer::AddressOnly(Reason::NotBooting) | Answer::Script(_) => String::new(),
             Answer::AddressOnly(reason) | Answer::Silence(reason) => {
@@ -377,13 +350,13 @@ impl Turn<'_, '_> {
 /// RFC 2131 section 4.1. A client without an address always gets a broadcast: unicast to an address
 /// that does not answer ARP yet needs a packet socket, and iPXE, edk2 and Linux take broadcasts
 /// whatever the flag they set says.
-fn destination(request: &Request, kind: MessageType) -> SocketAddrV4 {
+fn destination(request: &Request, kind: MessageType) -> Destination {
     if !request.relay_address.is_unspecified() {
-        SocketAddrV4::new(request.relay_address, SERVER_PORT)
+        Destination::Address(SocketAddrV4::new(request.relay_address, SERVER_PORT))
     } else if kind == MessageType::Ack && !request.client_address.is_unspecified() {
-        SocketAddrV4::new(request.client_address, CLIENT_PORT)
+        Destination::Address(SocketAddrV4::new(request.client_address, CLIENT_PORT))
     } else {
-        SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT)
+        Destination::Broadcast(CLIENT_PORT)
     }
 }
 

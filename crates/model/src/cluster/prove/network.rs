@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use crate::boot::BootFiles;
 use crate::cluster::diagnostics::{Problems, suggestion};
 use crate::cluster::raw::read::Located;
 use crate::cluster::raw::values::{Address, AddressRange, AddressWithPrefix, Span};
@@ -68,6 +69,8 @@ fn own_address(
         gateway: None,
         ntp: Vec::new(),
         dns_upstream: Vec::new(),
+        subnets: Vec::new(),
+        boot_files: BootFiles::default(),
     };
     if address == network.network_address() || address == network.broadcast() {
         let first = Ipv4Addr::from(u32::from(network.network_address()) + 1);

@@ -131,6 +131,7 @@ fn profile(
         image: image?.value.clone(),
         disk: disk.unwrap_or_default(),
         wipe: profile.wipe.value().copied().unwrap_or_default(),
+        secure_boot: false,
         after_install: profile.after_install.value().copied().unwrap_or_default(),
         kernel_arguments: texts(profile.kernel_arguments.value()),
         config: texts(profile.config.value()),

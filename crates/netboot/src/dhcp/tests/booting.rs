@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use dhcproto::v4;
+use hardway_model::boot::{Asker, FirmwareClass};
 use hardway_model::cluster::{DhcpMode, UnknownPolicy};
 use hardway_model::lifecycle::Event;
 
@@ -100,7 +101,10 @@ fn the_whole_offer_to_edk2_pxe() {
                       snponly.efi by TFTP"
                 .into(),
             address: Some(Ipv4Addr::new(10, 77, 0, 11)),
-            netboot: true,
+            asker: Asker::Firmware {
+                class: Some(FirmwareClass::UefiX64),
+            },
+            boot_file: Some("snponly.efi".into()),
         }
     );
 }

@@ -1,14 +1,12 @@
 //! A rack's DHCP server, and the clients that talk to it.
 
-use std::net::SocketAddrV4;
-
 use dhcproto::{Decodable as _, Decoder, v4};
 use hardway_model::cluster::Cluster;
 use hardway_model::identity::MacAddress;
 use hardway_model::lifecycle::MachineState;
 
 use crate::dhcp::packet::MessageType;
-use crate::dhcp::{Output, Server, World};
+use crate::dhcp::{Destination, Output, Server, World};
 use crate::fixture::{cluster, find, mac};
 
 pub const NOW: u64 = 1_700_000_000_000;
@@ -47,7 +45,9 @@ impl Rack {
     pub fn says(&mut self, packet: &[u8]) -> String {
         let outputs = self.outputs(packet);
         let sent = outputs.iter().find_map(|output| match output {
-            Output::Send { bytes, destination } => Some(describe(bytes, *destination)),
+            Output::Send {
+                bytes, destination, ..
+            } => Some(describe(bytes, *destination)),
             _ => None,
         });
         sent.unwrap_or_else(|| "silence".into())
@@ -55,7 +55,7 @@ impl Rack {
 }
 
 /// `OFFER 10.77.0.11 to 255.255.255.255:68`, and the boot file if there is one.
-pub fn describe(bytes: &[u8], destination: SocketAddrV4) -> String {
+pub fn describe(bytes: &[u8], destination: Destination) -> String {
     let message = decode(bytes);
     let kind = format!("{:?}", message.opts().msg_type().unwrap()).to_uppercase();
     let file = message.fname().unwrap_or_default();

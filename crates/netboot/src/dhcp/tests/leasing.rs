@@ -21,7 +21,9 @@ fn a_lease_is_stored_before_it_is_acknowledged() {
     let outputs = rack.outputs(&request);
     let [
         Output::StoreLease(lease),
-        Output::Send { bytes, destination },
+        Output::Send {
+            bytes, destination, ..
+        },
         Output::Observed { .. },
     ] = outputs.as_slice()
     else {
@@ -245,7 +247,13 @@ fn two_nics_of_one_machine() {
 #[test]
 fn inform_is_answered_without_a_lease() {
     let outputs = Rack::new(blank()).outputs(&from(1).at([10, 77, 0, 50]).says(Inform));
-    let [Output::Send { bytes, destination }, Output::Observed { .. }] = outputs.as_slice() else {
+    let [
+        Output::Send {
+            bytes, destination, ..
+        },
+        Output::Observed { .. },
+    ] = outputs.as_slice()
+    else {
         panic!("{outputs:?}");
     };
     assert_eq!(
@@ -278,7 +286,13 @@ fn relays_get_the_reply_and_their_information_back() {
         .option(82, information)
         .option(55, [1]);
     let outputs = Rack::new(blank()).outputs(&message.says(Discover));
-    let [Output::Send { bytes, destination }, _] = outputs.as_slice() else {
+    let [
+        Output::Send {
+            bytes, destination, ..
+        },
+        _,
+    ] = outputs.as_slice()
+    else {
         panic!("{outputs:?}");
     };
     assert_eq!(
@@ -295,7 +309,13 @@ fn relays_get_the_reply_and_their_information_back() {
 
     let refused = from(1).through([10, 77, 0, 2]).option(50, [10, 77, 0, 12]);
     let outputs = Rack::new(blank()).outputs(&refused.says(Request));
-    let [Output::Send { bytes, destination }, _] = outputs.as_slice() else {
+    let [
+        Output::Send {
+            bytes, destination, ..
+        },
+        _,
+    ] = outputs.as_slice()
+    else {
         panic!("{outputs:?}");
     };
     assert_eq!(describe(bytes, *destination), "NAK 0.0.0.0 to 10.77.0.2:67");
