@@ -47,6 +47,19 @@ impl FirmwareClass {
     }
 }
 
+impl FirmwareClass {
+    /// For people who do not know the names: "PXE of UEFI on x86-64".
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Bios => "PXE of a BIOS",
+            Self::UefiX64 => "PXE of UEFI on x86-64",
+            Self::UefiX64Http => "HTTP Boot of UEFI on x86-64",
+            Self::UefiArm64 => "PXE of UEFI on arm64",
+            Self::UefiArm64Http => "HTTP Boot of UEFI on arm64",
+        }
+    }
+}
+
 impl fmt::Display for FirmwareClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -70,6 +83,8 @@ pub const AGENT_IMAGE: &str = "agent.efi";
 pub const LOCAL_DISK: &str = "local-disk.efi";
 /// The distribution's signed first stage, for machines under Secure Boot.
 pub const SHIM: &str = "shimx64.efi";
+/// The agent, which is fetched after the kernel.
+pub const AGENT_INITRAMFS: &str = "agent.initramfs";
 
 impl Default for BootFiles {
     fn default() -> Self {
@@ -81,34 +96,69 @@ impl Default for BootFiles {
                 FirmwareClass::UefiX64Http,
                 list(&[AGENT_IMAGE, "snponly.efi", "ipxe.efi"]),
             ),
-            (
-                FirmwareClass::UefiArm64,
-                list(&["snponly-arm64.efi", "ipxe-arm64.efi"]),
-            ),
-            (
-                FirmwareClass::UefiArm64Http,
-                list(&["snponly-arm64.efi", "ipxe-arm64.efi"]),
-            ),
+            (FirmwareClass::UefiArm64, list(&["ipxe-arm64.efi"])),
+            (FirmwareClass::UefiArm64Http, list(&["ipxe-arm64.efi"])),
         ]))
     }
 }
 
-/// What is remembered of a machine's ways from firmware to the agent. Durable.
+/// What is remembered of a machine's ways from firmware to the agent. What files led to is durable.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootHistory {
-    /// What each boot file led to.
+    /// What each boot file led to; those of at most [`BootHistory::MOST_FILES`].
     #[serde(default)]
     pub files: BTreeMap<String, BootFileRecord>,
-    /// The file that was offered last and has led nowhere yet.
+    /// The boot that is under way, or that got lost on its way to the agent.
     #[serde(default)]
     pub trying: Option<Attempt>,
+    /// When each diagnosis was told last.
+    #[serde(default)]
+    pub told: BTreeMap<Diagnosis, Timestamp>,
 }
 
 impl BootHistory {
+    /// Files that are remembered.
+    pub const MOST_FILES: usize = 16;
+
     /// The file of `files` that is offered next: the first of those that failed least often in a row.
+    /// One that was fetched whole, and after it nothing was heard, counts as failed: whoever asks is
+    /// firmware, and so the file did not run.
     pub fn choose<'f>(&self, files: &'f [String]) -> Option<&'f str> {
-        let failed = |file: &&String| self.files.get(*file).map_or(0, |record| record.failed);
+        let lost = self.trying.as_ref().filter(|attempt| attempt.is_lost());
+        let lost = lost.and_then(|attempt| attempt.file.as_deref());
+        let failed = |file: &&String| {
+            let failed = self.files.get(*file).map_or(0, |record| record.failed);
+            failed.saturating_add(u32::from(lost == Some(file.as_str())))
+        };
         files.iter().min_by_key(failed).map(String::as_str)
+    }
+
+    /// The file that led to the next stage last, for people: "the way that works".
+    pub fn working(&self) -> Option<&str> {
+        let worked = self.files.iter().filter(|(_, record)| record.failed == 0);
+        worked
+            .filter_map(|(file, record)| Some((record.worked?, file)))
+            .max()
+            .map(|(_, file)| file.as_str())
+    }
+}
+
+impl BootHistory {
+    /// What is wrong at the moment: what was told of the boot that is under way, or of the network in
+    /// the last ten minutes.
+    pub fn diagnosis(&self, now: Timestamp) -> Option<Diagnosis> {
+        const RECENT: Timestamp = 10 * 60 * 1000;
+        let is_current =
+            |(diagnosis, told): &(&Diagnosis, &Timestamp)| match diagnosis.is_of_a_boot() {
+                true => {
+                    let attempt = self.trying.as_ref();
+                    attempt.is_some_and(|attempt| **told > attempt.since)
+                }
+                false => now.saturating_sub(**told) < RECENT,
+            };
+        let told = self.told.iter().filter(is_current);
+        told.max_by_key(|(_, told)| **told)
+            .map(|(diagnosis, _)| *diagnosis)
     }
 }
 
@@ -121,23 +171,55 @@ pub struct BootFileRecord {
     pub worked: Option<Timestamp>,
 }
 
-/// A boot file on its way.
+/// One boot, from the firmware's first packet to the agent's first word.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// What asked.
-    pub class: FirmwareClass,
-    /// The file's name.
-    pub file: String,
+    /// What asked; `None` for iPXE that is itself the firmware, and for unknown architectures.
+    pub class: Option<FirmwareClass>,
+    /// The boot file that was offered or fetched; `None` where there is none.
+    pub file: Option<String>,
     /// When it was first offered in this attempt.
     pub since: Timestamp,
-    /// How its transfer ended last; `None` while it was not asked for.
-    pub transfer: Option<Transfer>,
-    /// How often firmware asked for an address in this attempt.
-    #[serde(default)]
+    /// When the machine last said anything.
+    pub heard: Timestamp,
+    /// How often firmware asked in this attempt.
     pub asked: u32,
-    /// The diagnosis that was told already in this attempt.
-    #[serde(default)]
-    pub told: Option<Diagnosis>,
+    /// How far it has come.
+    pub stage: Stage,
+    /// How the boot file's transfer ended last; `None` while it was not asked for.
+    pub transfer: Option<Transfer>,
+    /// How the last transfer of the kernel or the initramfs ended.
+    pub agent: Option<Transfer>,
+}
+
+impl Attempt {
+    /// Whether the whole boot file has arrived.
+    pub fn has_file(&self) -> bool {
+        self.transfer.as_ref().is_some_and(Transfer::is_whole)
+    }
+
+    /// Whether the boot file arrived and has led nowhere yet.
+    pub fn is_lost(&self) -> bool {
+        self.stage < Stage::Started && self.has_file()
+    }
+}
+
+/// How far a boot has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// It was offered an address or a boot file.
+    Offered,
+    /// It took its address.
+    Taken,
+    /// It asked for its boot file.
+    Asked,
+    /// iPXE runs, or the signed GRUB.
+    Started,
+    /// It was told to start the agent.
+    Scripted,
+    /// It has the agent.
+    Fetched,
 }
 
 /// The transfer of a file to a machine, as far as it went.
@@ -158,6 +240,38 @@ pub struct Transfer {
     pub took: u64,
 }
 
+impl Transfer {
+    /// Whether the machine has all of it. Of an empty file there is nothing to run.
+    pub fn is_whole(&self) -> bool {
+        self.end == TransferEnd::Complete && self.size > 0 && self.bytes >= self.size
+    }
+}
+
+/// "fetched snponly.efi, 284672 bytes by TFTP".
+impl fmt::Display for Transfer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            file,
+            protocol,
+            bytes,
+            size,
+            end,
+            ..
+        } = self;
+        match end {
+            TransferEnd::Complete => write!(f, "fetched {file}, {bytes} bytes by {protocol}"),
+            TransferEnd::Aborted { message, .. } => write!(
+                f,
+                "broke off {file} after {bytes} of {size} bytes by {protocol}: {message}"
+            ),
+            TransferEnd::Silence => write!(
+                f,
+                "fell silent after {bytes} of {size} bytes of {file} by {protocol}"
+            ),
+        }
+    }
+}
+
 /// How a file was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -166,6 +280,15 @@ pub enum Protocol {
     Tftp,
     /// RFC 9110.
     Http,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tftp => "TFTP",
+            Self::Http => "HTTP",
+        })
+    }
 }
 
 /// How a transfer ended.
@@ -219,6 +342,48 @@ pub enum Diagnosis {
 }
 
 impl Diagnosis {
+    /// Every diagnosis.
+    pub const ALL: [Self; 13] = [
+        Self::OfferNotTaken,
+        Self::BootFileNotAsked,
+        Self::TransferStalled,
+        Self::BootFileDidNotRun,
+        Self::UnsignedUnderSecureBoot,
+        Self::ScriptNotAsked,
+        Self::AgentNotFetched,
+        Self::AgentSilent,
+        Self::UnknownFirmware,
+        Self::PoolExhausted,
+        Self::ForeignServer,
+        Self::DuplicateUuid,
+        Self::AddressConflict,
+    ];
+
+    /// Whether it concerns one boot of one machine, and not the network or the rack.
+    pub fn is_of_a_boot(self) -> bool {
+        matches!(
+            self,
+            Self::OfferNotTaken
+                | Self::BootFileNotAsked
+                | Self::TransferStalled
+                | Self::BootFileDidNotRun
+                | Self::UnsignedUnderSecureBoot
+                | Self::ScriptNotAsked
+                | Self::AgentNotFetched
+                | Self::AgentSilent
+        )
+    }
+
+    /// For how long it is not repeated in a machine's timeline, in milliseconds, when it is no fault of
+    /// one boot: a UUID stays what it is, and a pool may be full now and again.
+    pub fn repeated_after(self) -> Timestamp {
+        const HOUR: Timestamp = 3600 * 1000;
+        match self {
+            Self::DuplicateUuid => 24 * HOUR,
+            _ => HOUR,
+        }
+    }
+
     /// The name under which it is documented: `offer-not-taken`, …
     pub fn name(self) -> &'static str {
         match self {

@@ -161,6 +161,14 @@ pub struct Identity {
     pub disks: Vec<String>,
 }
 
+/// Firmware without a UUID of its own gives one of all zeros or all ones (SMBIOS 3, 7.2.1). `uuid` is
+/// in lower case.
+pub(crate) fn is_telling(uuid: &str) -> bool {
+    let mut digits = uuid.chars().filter(|c| *c != '-').peekable();
+    digits.peek().is_some()
+        && !(digits.clone().all(|digit| digit == '0') || digits.all(|digit| digit == 'f'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,6 +14,7 @@
 //! | [`receipt`] | what an installation leaves on the disk |
 //! | [`plan`] | desired + inventory → the ordered steps, or a refusal |
 //! | [`lifecycle`] | state + event + now → state and effects |
+//! | [`doctor`] | what is wrong with a boot that fell silent |
 //! | [`messages`] | what agent and appliance say to each other |
 //! | [`quantity`] | sizes and durations, as written and as shown |
 //! | [`view`] | what the API, the UI and the command line show |
@@ -22,6 +23,7 @@ pub mod boot;
 #[cfg(feature = "cluster")]
 pub mod cluster;
 pub mod desired;
+pub mod doctor;
 pub mod identity;
 pub mod inventory;
 pub mod layout;

@@ -1,7 +1,10 @@
 //! One machine's life: state + event + now → state and effects. Nothing else changes a state.
 
+mod boot;
 mod report;
 mod step;
+
+pub(crate) use self::boot::not_run;
 
 use std::net::Ipv4Addr;
 
@@ -200,6 +203,11 @@ pub enum Event {
         asker: Asker,
         /// The boot file that it was offered.
         boot_file: Option<String>,
+    },
+    /// A boot file, kernel or initramfs was asked for and is on its way: what follows is no silence.
+    TransferBegan {
+        /// The file's name, without folders of the URL.
+        file: String,
     },
     /// A boot file, kernel or initramfs was transferred, or its transfer ended early.
     Transfer(Transfer),

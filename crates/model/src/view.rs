@@ -5,6 +5,8 @@
 //! | `GET /api/v1/status` | [`Status`] |
 //! | `GET /api/v1/machines` | list of [`MachineView`] |
 //! | `GET /api/v1/machines/NAME` | [`MachineDetail`] |
+//! | `GET /api/v1/machines/NAME/boot.pcap` (token) | what it said while it booted, for a packet analyser |
+//! | `GET /api/v1/leases` | list of [`LeaseView`] |
 //! | `GET /api/v1/events` | server-sent events: `event: machine`, data a [`MachineView`] |
 //! | `POST /api/v1/machines/NAME/grants` (token) | [`GrantRequest`] → 201 |
 //! | `POST /api/v1/machines/NAME/reinstall` (token) | 202 |
@@ -13,9 +15,10 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::boot::{BootHistory, Diagnosis};
 use crate::identity::MacAddress;
 use crate::inventory::Inventory;
-use crate::lifecycle::{Figures, Phase, PlannedInstallation, TimelineEntry, Timestamp};
+use crate::lifecycle::{Figures, Phase, PlannedInstallation, Severity, TimelineEntry, Timestamp};
 use crate::plan::Grant;
 use crate::receipt::Receipt;
 
@@ -42,6 +45,39 @@ pub struct Status {
     pub running: usize,
     /// How many run and pass their checks.
     pub ready: usize,
+    /// What was noticed of the network lately, the latest last.
+    #[serde(default)]
+    pub notices: Vec<Notice>,
+}
+
+/// Something about the network: another DHCP server, an exhausted pool, an address in use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// When it was noticed last.
+    pub time: Timestamp,
+    /// A stable name: `mode`, `foreign-server`, `pool-exhausted`, `address-conflict`.
+    pub kind: String,
+    /// How serious it is.
+    pub severity: Severity,
+    /// In an operator's words.
+    pub text: String,
+    /// How often it was noticed since the appliance started.
+    pub count: u64,
+}
+
+/// An address that is lent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseView {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Who has it; `None` where it rests because somebody else uses it.
+    pub mac: Option<MacAddress>,
+    /// The name of the machine, declared or heard of, that has it.
+    pub machine: Option<String>,
+    /// The host name that its client gave.
+    pub host_name: Option<String>,
+    /// Until when, unless it is renewed.
+    pub expires: Timestamp,
 }
 
 /// One row of the rack table.
@@ -67,6 +103,9 @@ pub struct MachineView {
     pub installs_begun: u32,
     /// Readiness checks of its profile.
     pub checks: Vec<CheckView>,
+    /// What is wrong with its boot at the moment.
+    #[serde(default)]
+    pub diagnosis: Option<Diagnosis>,
     /// When it was last heard of.
     pub last_seen: Option<Timestamp>,
     /// Figures of the boot that is under way or was last.
@@ -99,6 +138,9 @@ pub struct MachineDetail {
     pub planned: Option<PlannedInstallation>,
     /// Unspent grants.
     pub grants: Vec<Grant>,
+    /// Which boot files work on it.
+    #[serde(default)]
+    pub boot: BootHistory,
     /// The timeline, oldest first.
     pub timeline: Vec<TimelineEntry>,
 }

@@ -148,6 +148,34 @@ fn arithmetic_of_the_network() {
     }
 }
 
+#[test]
+fn an_address_belongs_to_one_network() {
+    let cluster = parse(FULL);
+    let of = |address: &str| {
+        let network = cluster.network.network_of(address.parse().unwrap());
+        network.map(|network| network.to_string())
+    };
+    assert_eq!(of("10.77.0.11").as_deref(), Some("10.77.0.0/24"));
+    assert_eq!(of("10.78.0.255").as_deref(), Some("10.78.0.0/24"));
+    assert_eq!(of("10.79.0.1"), None);
+    let behind = cluster.network.networks().nth(1).unwrap();
+    let has = |address: &str| behind.has_host(address.parse().unwrap());
+    assert_eq!(
+        ["10.78.0.0", "10.78.0.1", "10.78.0.255"].map(has),
+        [false, true, false]
+    );
+    assert!(behind.pool_contains("10.78.0.100".parse().unwrap()));
+}
+
+#[test]
+fn a_template_sees_the_machines_own_network() {
+    let cluster = parse(FULL);
+    let machine = cluster.machine("store").unwrap();
+    let source = "{{ machine.address }}/{{ network.prefix }} via {{ network.gateway }}, dns {{ network.dns[0] }}";
+    let rendered = template::render(source, "base.bu", &cluster, machine).unwrap();
+    assert_eq!(rendered, "10.78.0.13/24 via 10.78.0.1, dns 10.77.0.1");
+}
+
 fn render(source: &str) -> Result<String, TemplateError> {
     let cluster = parse(FULL);
     let machine = cluster.machine("node1").unwrap();

@@ -1,10 +1,11 @@
 //! Questions to a proven cluster.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 
-use super::{Cluster, Image, ImageSource, Machine, Network, Profile};
+use super::{Cluster, Image, ImageSource, Machine, Network, Profile, Subnet};
 use crate::desired::{Compression, DesiredImage, DesiredMachine};
-use crate::identity::{Identity, Sha256};
+use crate::identity::{Identity, Sha256, is_telling};
 
 impl Cluster {
     /// The declared machine of this name.
@@ -106,13 +107,6 @@ fn same(declared: Option<&str>, seen: &Option<String>) -> bool {
     declared.is_some() && declared == seen.as_deref()
 }
 
-/// Firmware without a UUID of its own gives one of all zeros or all ones (SMBIOS 3, 7.2.1).
-fn is_telling(uuid: &str) -> bool {
-    let mut digits = uuid.chars().filter(|c| *c != '-').peekable();
-    digits.peek().is_some()
-        && !(digits.clone().all(|digit| digit == '0') || digits.all(|digit| digit == 'f'))
-}
-
 impl Image {
     /// The image as the agent gets it: a file is served by the appliance below `/images/`.
     pub fn desired(&self) -> DesiredImage {
@@ -133,28 +127,74 @@ impl Image {
 }
 
 impl Network {
-    /// The network's mask, as 255.255.255.0.
+    /// The provisioning network's mask, as 255.255.255.0.
     pub fn netmask(&self) -> Ipv4Addr {
-        Ipv4Addr::from(
-            u32::MAX
-                .checked_shl(32 - u32::from(self.prefix))
-                .unwrap_or(0),
-        )
+        mask(self.prefix)
     }
 
-    /// The network's own address, its lowest.
+    /// The provisioning network's own address, its lowest.
     pub fn network_address(&self) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(self.address) & u32::from(self.netmask()))
     }
 
+    /// The provisioning network's highest address.
+    pub fn broadcast(&self) -> Ipv4Addr {
+        self.own().broadcast()
+    }
+
+    /// Whether an address lies in the provisioning network.
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        self.own().contains(address)
+    }
+
+    /// Whether an address lies in the provisioning network's pool for machines that are not declared.
+    pub fn pool_contains(&self, address: Ipv4Addr) -> bool {
+        self.own().pool_contains(address)
+    }
+
+    /// The provisioning network by itself, as those behind relays are.
+    pub fn own(&self) -> Subnet {
+        Subnet {
+            network: self.network_address(),
+            prefix: self.prefix,
+            pool: self.pool,
+            gateway: self.gateway,
+            lease: self.lease,
+        }
+    }
+
+    /// Every network that is served: the provisioning network, then those behind relays, in the
+    /// file's order. No two overlap.
+    pub fn networks(&self) -> impl Iterator<Item = Subnet> {
+        std::iter::once(self.own()).chain(self.subnets.iter().copied())
+    }
+
+    /// The served network that an address belongs to.
+    pub fn network_of(&self, address: Ipv4Addr) -> Option<Subnet> {
+        self.networks().find(|network| network.contains(address))
+    }
+}
+
+impl Subnet {
+    /// The network's mask, as 255.255.255.0.
+    pub fn netmask(&self) -> Ipv4Addr {
+        mask(self.prefix)
+    }
+
     /// The network's highest address.
     pub fn broadcast(&self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.address) | !u32::from(self.netmask()))
+        Ipv4Addr::from(u32::from(self.network) | !u32::from(self.netmask()))
     }
 
     /// Whether an address lies in the network.
     pub fn contains(&self, address: Ipv4Addr) -> bool {
-        u32::from(address) & u32::from(self.netmask()) == u32::from(self.network_address())
+        u32::from(address) & u32::from(self.netmask()) == u32::from(self.network)
+    }
+
+    /// Whether a host of the network can have the address: it is neither the network's own nor the
+    /// one for broadcasts.
+    pub fn has_host(&self, address: Ipv4Addr) -> bool {
+        self.contains(address) && address != self.network && address != self.broadcast()
     }
 
     /// Whether an address lies in the pool for machines that are not declared.
@@ -162,4 +202,16 @@ impl Network {
         self.pool
             .is_some_and(|(first, last)| (first..=last).contains(&address))
     }
+}
+
+/// As 10.78.0.0/24.
+impl fmt::Display for Subnet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.network, self.prefix)
+    }
+}
+
+fn mask(prefix: u8) -> Ipv4Addr {
+    let host_bits = 32_u32.saturating_sub(u32::from(prefix));
+    Ipv4Addr::from(u32::MAX.checked_shl(host_bits).unwrap_or(0))
 }

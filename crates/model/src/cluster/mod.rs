@@ -97,8 +97,9 @@ pub struct Network {
     pub boot_files: BootFiles,
 }
 
-/// A network behind a relay agent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A network whose machines are served: one behind a relay agent, or the provisioning network itself
+/// as [`Network::own`] gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subnet {
     /// The network's own address, its lowest.
     pub network: Ipv4Addr,

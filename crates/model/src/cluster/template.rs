@@ -5,7 +5,7 @@
 //! | name | what |
 //! | --- | --- |
 //! | `cluster` | `name`, `domain` |
-//! | `network` | `address` (the appliance's), `prefix`, `netmask`, `network`, `broadcast`, `gateway`, `ntp`, `dns` |
+//! | `network` | `address`, `ntp`, `dns` (the appliance's); `prefix`, `netmask`, `network`, `broadcast`, `gateway` (the machine's own) |
 //! | `machine` | `name`, `address`, `profile`, `macs`, `serial`, `uuid`, `fqdn` |
 //! | `peers` | every declared machine of the same profile, this one included: `name`, `address`, `fqdn` |
 //! | `vars` | the profile's variables, overlaid by the machine's |
@@ -87,6 +87,10 @@ impl TemplateError {
 
 fn variables(cluster: &Cluster, machine: &Machine) -> Value {
     let network = &cluster.network;
+    let own = machine
+        .address
+        .and_then(|address| network.network_of(address));
+    let own = own.unwrap_or_else(|| network.own());
     let mut vars = cluster
         .profile(&machine.profile)
         .map(|profile| profile.vars.clone())
@@ -105,14 +109,14 @@ fn variables(cluster: &Cluster, machine: &Machine) -> Value {
 
     let mut surroundings = BTreeMap::from([
         ("address", text(network.address)),
-        ("prefix", Value::from(network.prefix)),
-        ("netmask", text(network.netmask())),
-        ("network", text(network.network_address())),
-        ("broadcast", text(network.broadcast())),
+        ("prefix", Value::from(own.prefix)),
+        ("netmask", text(own.netmask())),
+        ("network", text(own.network)),
+        ("broadcast", text(own.broadcast())),
         ("ntp", network.ntp.iter().map(text).collect()),
         ("dns", Value::from(vec![text(network.address)])),
     ]);
-    insert(&mut surroundings, "gateway", network.gateway);
+    insert(&mut surroundings, "gateway", own.gateway);
 
     context! {
         cluster => context! { name => &cluster.name, domain => &cluster.domain },

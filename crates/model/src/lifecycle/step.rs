@@ -5,7 +5,7 @@ use super::{
     BootToken, Effect, Event, Figures, MachineState, Phase, PlannedInstallation, Severity,
     TimelineEntry, Timestamp,
 };
-use crate::boot::{Asker, Protocol, Transfer, TransferEnd};
+use crate::boot::Asker;
 use crate::inventory::Inventory;
 use crate::plan::{Decision, Plan, Refusal, Step};
 use crate::quantity::{ByteSize, Elapsed};
@@ -37,7 +37,7 @@ pub(super) fn step(
     transition.state.generation = transition.state.generation.max(1);
     if !matches!(
         event,
-        Event::GrantWipe { .. } | Event::Reinstall | Event::Note { .. }
+        Event::GrantWipe { .. } | Event::Reinstall | Event::Note { .. } | Event::Diagnosed { .. }
     ) {
         transition.state.first_seen.get_or_insert(now);
         transition.state.last_seen = Some(now);
@@ -49,10 +49,16 @@ pub(super) fn step(
     (transition.state, transition.effects)
 }
 
-/// What has to survive a power cut: all but progress, counters of bytes and the last sign of life.
+/// What has to survive a power cut: all but progress, counters of bytes, the last sign of life, and a
+/// boot on its way to the agent.
 fn durable_part(state: &MachineState) -> MachineState {
     let mut state = state.clone();
     state.last_seen = None;
+    state.boot.trying = None;
+    state.boot.told.clear();
+    for record in state.boot.files.values_mut() {
+        record.worked = record.worked.map(|_| 0);
+    }
     state.figures.fetched_before_install = 0;
     state.figures.fetched_image = 0;
     if let Some(token) = &mut state.token {
@@ -73,7 +79,7 @@ impl Transition {
                 summary,
                 address,
                 asker,
-                boot_file: _,
+                boot_file,
             } => {
                 let netboot = asker != Asker::System;
                 let macs = &self.state.identity.macs;
@@ -89,13 +95,16 @@ impl Transition {
                 if netboot || moved || self.state.phase != Phase::Running {
                     self.tell(Severity::Info, summary);
                 }
+                self.boot_asked(asker, boot_file, address.is_some());
             }
+            Event::TransferBegan { file } => self.boot_transfer_began(&file),
             Event::Transfer(transfer) => {
                 if self.state.figures.agent_started.is_none() {
                     let fetched = &mut self.state.figures.fetched_before_install;
                     *fetched = fetched.saturating_add(transfer.bytes);
                 }
-                self.tell(Severity::Info, in_words(&transfer));
+                self.tell(Severity::Info, transfer.to_string());
+                self.boot_transferred(&transfer);
             }
             Event::Script { summary, token } => self.script(summary, token),
             Event::Hello {
@@ -137,7 +146,7 @@ impl Transition {
                 );
             }
             Event::Diagnosed { diagnosis, seen } => {
-                self.tell(Severity::Warning, format!("{}: {seen}", diagnosis.name()));
+                self.diagnosed(diagnosis, &seen);
             }
             Event::Note { text, severity } => self.tell(severity, text),
         }
@@ -168,6 +177,8 @@ impl Transition {
             last_sequence: 0,
         });
         self.tell(Severity::Info, summary);
+        let starts_agent = self.state.token.is_some();
+        self.boot_scripted(starts_agent);
     }
 
     fn hello(
@@ -189,6 +200,8 @@ impl Transition {
             );
             self.tell(Severity::Info, text);
         }
+        self.boot_succeeded();
+        self.notice_another_machine(&inventory);
         self.learn(inventory);
         match decision {
             Decision::Install { plan, spends } => self.order(&plan, spends, confirmation_key),
@@ -360,26 +373,6 @@ pub(super) fn clipped(mut text: String) -> String {
         text.push('…');
     }
     text
-}
-
-/// "fetched snponly.efi, 284672 bytes by TFTP".
-fn in_words(transfer: &Transfer) -> String {
-    let Transfer {
-        file, bytes, size, ..
-    } = transfer;
-    let protocol = match transfer.protocol {
-        Protocol::Tftp => "TFTP",
-        Protocol::Http => "HTTP",
-    };
-    match &transfer.end {
-        TransferEnd::Complete => format!("fetched {file}, {bytes} bytes by {protocol}"),
-        TransferEnd::Aborted { message, .. } => {
-            format!("broke off {file} after {bytes} of {size} bytes by {protocol}: {message}")
-        }
-        TransferEnd::Silence => {
-            format!("fell silent after {bytes} of {size} bytes of {file} by {protocol}")
-        }
-    }
 }
 
 /// "4.0 GiB of memory, 2 disks, 1 network interface".

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use super::network::is_inside;
+use super::network::is_host;
 use super::{is_host_name, profiles};
 use crate::cluster::diagnostics::Problems;
 use crate::cluster::raw::read::Located;
@@ -135,20 +135,40 @@ fn check_address(
     problems: &mut Problems<'_>,
 ) {
     let Address(address) = located.value;
-    if !is_inside(located, network, problems) {
+    let Some(own) = network.network_of(address) else {
+        return complain_of_outside(located, network, problems);
+    };
+    if !is_host(located, &own, problems) {
         return;
     }
     taken.address.claim(&address, located, owner, problems);
     if address == network.address {
         let message = format!("address {address} is the appliance's own");
         located.complain(problems, message, "choose another one");
-    } else if network.gateway == Some(address) {
+    } else if own.gateway == Some(address) {
         let message = format!("address {address} is the gateway's");
         located.complain(problems, message, "choose another one");
-    } else if network.pool_contains(address) {
+    } else if own.pool_contains(address) {
         let message = format!("address {address} lies in the pool for undeclared machines");
-        located.complain(problems, message, "choose one outside `network.dhcp.pool`");
+        let help = match network.pool_contains(address) {
+            true => "choose one outside `network.dhcp.pool`".to_owned(),
+            false => format!("choose one outside the `pool` of {own}"),
+        };
+        located.complain(problems, message, help);
     }
+}
+
+fn complain_of_outside(located: &Located<Address>, network: &Network, problems: &mut Problems<'_>) {
+    let Address(address) = located.value;
+    if network.subnets.is_empty() {
+        let message = format!("address {address} is outside {}", network.own());
+        let help = "`network.address` says which network it is";
+        return located.complain(problems, message, help);
+    }
+    let networks: Vec<String> = network.networks().map(|one| one.to_string()).collect();
+    let message = format!("address {address} is in none of {}", networks.join(", "));
+    let help = "a network behind a relay is declared in `network.subnets`";
+    located.complain(problems, message, help);
 }
 
 /// A server that has neither a reserved address nor a pool has nothing to offer.
@@ -158,7 +178,8 @@ fn check_absent_address(
     network: &Network,
     problems: &mut Problems<'_>,
 ) {
-    if network.dhcp == DhcpMode::Server && network.pool.is_none() {
+    let has_pool = network.networks().any(|network| network.pool.is_some());
+    if network.dhcp == DhcpMode::Server && !has_pool {
         let message = format!("there is no address for `{owner}`");
         let help = "give it an `address`, or the network a `dhcp.pool`";
         raw.complain(problems, message, help);

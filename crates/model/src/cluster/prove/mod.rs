@@ -1,6 +1,7 @@
 //! Mirror → proven cluster. What is wrong becomes a problem, and the proof goes on with the rest, so
 //! that every problem is found.
 
+mod boot_files;
 mod machines;
 mod network;
 mod profiles;

@@ -1,14 +1,15 @@
-//! The provisioning network.
+//! The provisioning network, and those behind relays.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use super::boot_files;
 use crate::boot::BootFiles;
 use crate::cluster::diagnostics::{Problems, suggestion};
 use crate::cluster::raw::read::Located;
 use crate::cluster::raw::values::{Address, AddressRange, AddressWithPrefix, Span};
-use crate::cluster::raw::{RawDhcp, RawInterface, RawNetwork, RawTimeServer};
-use crate::cluster::{DhcpMode, Interface, Network};
+use crate::cluster::raw::{RawInterface, RawNetwork, RawSubnet, RawTimeServer};
+use crate::cluster::{DhcpMode, Interface, Network, Subnet};
 
 const DEFAULT_LEASE: Duration = Duration::from_secs(3600);
 /// Below it clients would do nothing but renew.
@@ -23,8 +24,9 @@ pub(super) fn network(raw: &Located<RawNetwork>, problems: &mut Problems<'_>) ->
     let network = address.and_then(|located| own_address(located, problems));
     let dhcp = file.dhcp.value();
     let lease = dhcp
-        .and_then(|dhcp| lease(dhcp, problems))
+        .and_then(|dhcp| lease(dhcp.lease.given()?, problems))
         .unwrap_or(DEFAULT_LEASE);
+    let boot_files = boot_files::boot_files(file.boot_files.value(), problems);
     let interface = interface(file, problems);
     let network = network?;
     let mut network = Network {
@@ -35,15 +37,22 @@ pub(super) fn network(raw: &Located<RawNetwork>, problems: &mut Problems<'_>) ->
         lease,
         ntp: time_servers(file, network.address),
         dns_upstream: upstream(file),
+        boot_files,
         ..network
     };
+    let named_by = "network.address";
     if let Some(gateway) = file.gateway.given()
-        && is_inside(gateway, &network, problems)
+        && is_inside(gateway, &network.own(), named_by, problems)
     {
         network.gateway = Some(gateway.value.0);
     }
     if let Some(range) = dhcp.and_then(|dhcp| dhcp.pool.given()) {
-        network.pool = pool(range, &network, problems);
+        let own = Some(network.address);
+        network.pool = pool(range, &network.own(), own, named_by, problems);
+    }
+    for raw in file.subnets.value().into_iter().flatten() {
+        let subnet = subnet(raw, &network, problems);
+        network.subnets.extend(subnet);
     }
     Some(network)
 }
@@ -54,9 +63,7 @@ fn own_address(
     problems: &mut Problems<'_>,
 ) -> Option<Network> {
     let AddressWithPrefix((address, prefix)) = located.value;
-    if !(1..=30).contains(&prefix) {
-        let message = format!("a prefix of {prefix} leaves no room for machines");
-        located.complain(problems, message, "from /1 to /30; /24 is usual");
+    if !has_room(prefix, located, problems) {
         return None;
     }
     let network = Network {
@@ -81,25 +88,103 @@ fn own_address(
     Some(network)
 }
 
-/// Whether a host of the network can have the address; a problem if not.
-pub(super) fn is_inside(
-    located: &Located<Address>,
+/// A network behind a relay.
+fn subnet(
+    raw: &Located<RawSubnet>,
     network: &Network,
+    problems: &mut Problems<'_>,
+) -> Option<Subnet> {
+    let file = &raw.value;
+    let address = file
+        .network
+        .required("network", "10.78.0.0/24", raw, problems);
+    let gateway = file.gateway.required("gateway", "10.78.0.1", raw, problems);
+    let lease = file.lease.given().and_then(|span| lease(span, problems));
+    let mut subnet = Subnet {
+        lease: lease.unwrap_or(network.lease),
+        ..empty_subnet(address?, network, problems)?
+    };
+    let named_by = format!("{}.network", raw.path);
+    if let Some(gateway) = gateway
+        && is_inside(gateway, &subnet, &named_by, problems)
+    {
+        subnet.gateway = Some(gateway.value.0);
+    }
+    if let Some(range) = file.pool.given() {
+        subnet.pool = pool(range, &subnet, None, &named_by, problems);
+    }
+    Some(subnet)
+}
+
+/// A subnet with nothing but its address.
+fn empty_subnet(
+    located: &Located<AddressWithPrefix>,
+    network: &Network,
+    problems: &mut Problems<'_>,
+) -> Option<Subnet> {
+    let AddressWithPrefix((address, prefix)) = located.value;
+    if !has_room(prefix, located, problems) {
+        return None;
+    }
+    let subnet = Subnet {
+        network: address,
+        prefix,
+        pool: None,
+        gateway: None,
+        lease: network.lease,
+    };
+    let lowest = Ipv4Addr::from(u32::from(address) & u32::from(subnet.netmask()));
+    if lowest != address {
+        let message = format!("{subnet} is an address in a network, and not the network itself");
+        located.complain(problems, message, format!("write {lowest}/{prefix}"));
+        return None;
+    }
+    let overlaps = |other: &Subnet| other.contains(address) || subnet.contains(other.network);
+    if let Some(other) = network.networks().find(overlaps) {
+        let message = format!("{subnet} overlaps {other}");
+        let help = "every address has to belong to one network alone";
+        located.complain(problems, message, help);
+        return None;
+    }
+    Some(subnet)
+}
+
+fn has_room(prefix: u8, located: &Located<AddressWithPrefix>, problems: &mut Problems<'_>) -> bool {
+    let is_possible = (1..=30).contains(&prefix);
+    if !is_possible {
+        let message = format!("a prefix of {prefix} leaves no room for machines");
+        located.complain(problems, message, "from /1 to /30; /24 is usual");
+    }
+    is_possible
+}
+
+/// Whether a host of the network can have the address; a problem if not. `named_by` is the key that
+/// says which network it is.
+fn is_inside(
+    located: &Located<Address>,
+    network: &Subnet,
+    named_by: &str,
     problems: &mut Problems<'_>,
 ) -> bool {
     let Address(address) = located.value;
-    let subnet = format!("{}/{}", network.network_address(), network.prefix);
     if !network.contains(address) {
-        let message = format!("address {address} is outside {subnet}");
-        located.complain(
-            problems,
-            message,
-            "`network.address` says which network it is",
-        );
+        let message = format!("address {address} is outside {network}");
+        let help = format!("`{named_by}` says which network it is");
+        located.complain(problems, message, help);
         return false;
     }
-    if address == network.network_address() || address == network.broadcast() {
-        let message = format!("{address} is not an address of a host in {subnet}");
+    is_host(located, network, problems)
+}
+
+/// Whether a host can have the address, which lies in the network; a problem if not.
+pub(super) fn is_host(
+    located: &Located<Address>,
+    network: &Subnet,
+    problems: &mut Problems<'_>,
+) -> bool {
+    let Address(address) = located.value;
+    if !network.has_host(address) {
+        let message = format!("{address} is not an address of a host in {network}");
         located.complain(
             problems,
             message,
@@ -110,8 +195,7 @@ pub(super) fn is_inside(
     true
 }
 
-fn lease(dhcp: &RawDhcp, problems: &mut Problems<'_>) -> Option<Duration> {
-    let lease = dhcp.lease.given()?;
+fn lease(lease: &Located<Span>, problems: &mut Problems<'_>) -> Option<Duration> {
     let Span(duration) = lease.value;
     if !(SHORTEST_LEASE..=LONGEST_LEASE).contains(&duration) {
         let message = format!("a lease of {} s is out of range", duration.as_secs());
@@ -172,7 +256,9 @@ fn upstream(file: &RawNetwork) -> Vec<Ipv4Addr> {
 
 fn pool(
     located: &Located<AddressRange>,
-    network: &Network,
+    network: &Subnet,
+    appliance: Option<Ipv4Addr>,
+    named_by: &str,
     problems: &mut Problems<'_>,
 ) -> Option<(Ipv4Addr, Ipv4Addr)> {
     let AddressRange((first, last)) = located.value;
@@ -187,16 +273,13 @@ fn pool(
             place: located.place,
             path: located.path.clone(),
         };
-        if !is_inside(&end, network, problems) {
+        if !is_inside(&end, network, named_by, problems) {
             return None;
         }
     }
     let within = |address: &Ipv4Addr| (first..=last).contains(address);
-    if within(&network.address) {
-        let message = format!(
-            "the pool contains the appliance's own address {}",
-            network.address
-        );
+    if let Some(own) = appliance.filter(within) {
+        let message = format!("the pool contains the appliance's own address {own}");
         located.complain(problems, message, "begin above it, or end below it");
     } else if let Some(gateway) = network.gateway.filter(within) {
         let message = format!("the pool contains the gateway {gateway}");

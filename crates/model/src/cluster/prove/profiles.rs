@@ -131,7 +131,7 @@ fn profile(
         image: image?.value.clone(),
         disk: disk.unwrap_or_default(),
         wipe: profile.wipe.value().copied().unwrap_or_default(),
-        secure_boot: false,
+        secure_boot: profile.secure_boot.value().copied().unwrap_or_default(),
         after_install: profile.after_install.value().copied().unwrap_or_default(),
         kernel_arguments: texts(profile.kernel_arguments.value()),
         config: texts(profile.config.value()),

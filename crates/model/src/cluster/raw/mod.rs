@@ -7,11 +7,12 @@ pub(super) mod values;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use self::read::{Located, Named, OneOrMany, Read, raw_mapping, wrong_type};
+use self::read::{Field, Located, MappingReader, Named, OneOrMany, Read, raw_mapping, wrong_type};
 use self::values::{Address, AddressRange, AddressWithPrefix, Digest, Mac, Size, Span, Variables};
 use super::diagnostics::Problems;
 use super::tree::{Node, Value};
 use super::{DhcpMode, UnknownPolicy};
+use crate::boot::FirmwareClass;
 use crate::desired::{AfterInstall, ConfigApplier, Preference, WipePolicy};
 
 raw_mapping! {
@@ -69,6 +70,26 @@ raw_mapping! {
         ntp: OneOrMany<RawTimeServer>,
         /// Name resolution.
         dns: RawDns,
+        /// Networks behind relay agents that are served, too.
+        subnets: Vec<Located<RawSubnet>>,
+        /// Boot files by firmware, in the order in which they are tried on a machine.
+        boot_files: RawBootFiles,
+    }
+}
+
+raw_mapping! {
+    /// A network behind a relay agent.
+    pub(crate) struct RawSubnet {
+        /// The network, as 10.78.0.0/24.
+        #[schemars(required)]
+        network: AddressWithPrefix,
+        /// Default router of its machines, through which they reach the appliance.
+        #[schemars(required)]
+        gateway: Address,
+        /// First and last address for machines that are not declared; without it they get none.
+        pool: AddressRange,
+        /// For how long an address is lent; as `network.dhcp.lease` if it is left out.
+        lease: Span,
     }
 }
 
@@ -121,6 +142,9 @@ raw_mapping! {
         /// What may happen to a disk that is not blank.
         #[schemars(extend("default" = "never"))]
         wipe: WipePolicy,
+        /// Whether its machines boot under Secure Boot: by the distribution's signed shim, GRUB and kernel.
+        #[schemars(extend("default" = false))]
+        secure_boot: bool,
         /// How control passes to the installed system.
         #[schemars(extend("default" = "kexec"))]
         after_install: AfterInstall,
@@ -169,7 +193,7 @@ raw_mapping! {
         /// Name of a profile.
         #[schemars(required)]
         profile: String,
-        /// Its address, inside the network and outside the pool.
+        /// Its address, inside one of the networks and outside the pools.
         address: Address,
         /// Variables for the templates, over the profile's.
         vars: Variables,
@@ -296,5 +320,53 @@ impl JsonSchema for RawTimeServer {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let address = generator.subschema_for::<Address>();
         json_schema!({"anyOf": [{"const": "appliance"}, address]})
+    }
+}
+
+/// Lists of boot files by firmware. The keys have hyphens, as architectures have everywhere else.
+#[derive(Debug, Clone)]
+pub(super) struct RawBootFiles(pub Vec<(FirmwareClass, Located<OneOrMany<String>>)>);
+
+impl Read for RawBootFiles {
+    fn read(node: &Node, path: &str, problems: &mut Problems<'_>) -> Option<Self> {
+        let reader = MappingReader::new(
+            node,
+            path,
+            &FirmwareClass::ALL.map(FirmwareClass::name),
+            problems,
+        )?;
+        let given = |class: FirmwareClass| match reader.field(class.name(), problems) {
+            Field::Given(files) => Some((class, files)),
+            Field::Absent | Field::Wrong => None,
+        };
+        Some(Self(
+            FirmwareClass::ALL.into_iter().filter_map(given).collect(),
+        ))
+    }
+}
+
+impl JsonSchema for RawBootFiles {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "BootFiles".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let files = generator.subschema_for::<OneOrMany<String>>();
+        let property = |class: FirmwareClass| {
+            let mut schema = files.clone();
+            schema.insert(
+                "description".into(),
+                format!("{}.", class.in_words()).into(),
+            );
+            (class.name().to_owned(), schema.to_value())
+        };
+        let properties: serde_json::Map<String, serde_json::Value> =
+            FirmwareClass::ALL.map(property).into_iter().collect();
+        json_schema!({
+            "description": "Boot files by firmware, in the order in which they are tried on a machine.",
+            "type": "object",
+            "properties": properties,
+            "additionalProperties": false,
+        })
     }
 }
