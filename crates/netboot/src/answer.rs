@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use hardway_model::boot::{Asker, FirmwareClass, LOCAL_DISK, SHIM};
+use hardway_model::boot::{AGENT_IMAGE, Asker, BootHistory, FirmwareClass, LOCAL_DISK, SHIM};
 use hardway_model::cluster::{Cluster, Machine, UnknownPolicy};
 use hardway_model::identity::Identity;
 use hardway_model::inventory::Firmware;
@@ -135,6 +135,8 @@ pub enum Reason {
     UnknownIgnored,
     /// There is no boot file for its architecture.
     NoBootFile(Architecture),
+    /// Its profile wants Secure Boot, whose signed boot files go by PXE only.
+    SecureBootNeedsPxe,
 }
 
 impl fmt::Display for Reason {
@@ -151,6 +153,11 @@ impl fmt::Display for Reason {
                 f,
                 "there is no boot file for architecture {number}: only x86-64 BIOS (0), \
                  x86-64 UEFI (7, 9, 16) and arm64 UEFI (11, 19) can be booted"
+            ),
+            Self::SecureBootNeedsPxe => write!(
+                f,
+                "its profile has `secure_boot: true`, and signed boot files are given by PXE only, not \
+                 by HTTP Boot"
             ),
         }
     }
@@ -171,8 +178,25 @@ pub fn answer(
     cluster: &Cluster,
     machine: Option<(&Machine, &MachineState)>,
 ) -> Answer {
+    let history = machine.map(|(_, state)| &state.boot);
+    answer_with(client, cluster, machine, history)
+}
+
+/// As [`answer`], for a client whose history is known though it may not be declared.
+pub fn answer_with(
+    client: &Client,
+    cluster: &Cluster,
+    machine: Option<(&Machine, &MachineState)>,
+    history: Option<&BootHistory>,
+) -> Answer {
     let course = course(cluster, machine);
-    let offer = |class| boot_file(course, class, cluster, machine);
+    let offer = |class| {
+        let files = candidates(course, class, cluster, machine);
+        match history {
+            Some(history) => history.choose(&files).map(str::to_owned),
+            None => files.first().cloned(),
+        }
+    };
     match client.program {
         Program::OperatingSystem => Answer::AddressOnly(Reason::NotBooting),
         Program::IpxeScript { firmware, choice } => script(course, firmware, choice),
@@ -185,6 +209,10 @@ pub fn answer(
             Some(file) => Answer::BootFile(file),
             None => Answer::AddressOnly(Reason::NoBootFile(architecture)),
         },
+        // The signed GRUB speaks TFTP only. Without a file, firmware goes on to PXE.
+        Program::HttpBoot(_) if boots_securely(cluster, machine) => {
+            Answer::AddressOnly(Reason::SecureBootNeedsPxe)
+        }
         Program::HttpBoot(architecture) => match architecture.class(true).and_then(offer) {
             Some(file) => Answer::HttpBootFile(file),
             None => Answer::AddressOnly(Reason::NoBootFile(architecture)),
@@ -202,28 +230,30 @@ fn course(cluster: &Cluster, machine: Option<(&Machine, &MachineState)>) -> Cour
     }
 }
 
+/// The boot files that bring a client to its course, in the order in which they are tried.
+///
 /// BIOS always gets iPXE, whose `sanboot` reaches every disk; UEFI is sent to its disk at once,
 /// because leaving out the boot file costs OVMF minutes. Under Secure Boot both courses begin with the
-/// signed shim, and GRUB's script tells them apart. Otherwise the file is the class's best one for this
-/// machine, by what came of them before.
-fn boot_file(
+/// signed shim, and GRUB's script tells them apart.
+fn candidates(
     course: Course,
     class: FirmwareClass,
     cluster: &Cluster,
     machine: Option<(&Machine, &MachineState)>,
-) -> Option<String> {
+) -> Vec<String> {
     if class == FirmwareClass::UefiX64 && boots_securely(cluster, machine) {
-        return Some(SHIM.to_owned());
+        return vec![SHIM.to_owned()];
     }
     let is_x64 = matches!(class, FirmwareClass::UefiX64 | FirmwareClass::UefiX64Http);
     if course == Course::LocalDisk && is_x64 {
-        return Some(LOCAL_DISK.to_owned());
+        return vec![LOCAL_DISK.to_owned()];
     }
-    let files = cluster.network.boot_files.of(class);
-    match machine {
-        Some((_, state)) => state.boot.choose(files).map(str::to_owned),
-        None => files.first().cloned(),
+    let mut files = cluster.network.boot_files.of(class).to_vec();
+    if course == Course::Menu {
+        // The menu is iPXE's; the agent's own image would start without asking.
+        files.retain(|file| file != AGENT_IMAGE);
     }
+    files
 }
 
 fn boots_securely(cluster: &Cluster, machine: Option<(&Machine, &MachineState)>) -> bool {
@@ -361,6 +391,64 @@ mod tests {
     }
 
     #[test]
+    fn secure_boot_begins_with_the_signed_shim_whatever_the_course() {
+        let mut cluster = cluster();
+        cluster.profiles[0].secure_boot = true;
+        let identity = Identity {
+            macs: vec![mac(1)],
+            ..Identity::default()
+        };
+        let check = |program, state: &MachineState| {
+            let identity = identity.clone();
+            let machine = cluster.identify(&identity).map(|machine| (machine, state));
+            answer(&Client { identity, program }, &cluster, machine)
+        };
+        for state in [blank(), installed()] {
+            assert_eq!(
+                check(Program::Pxe(Architecture::UEFI_X64), &state),
+                Answer::BootFile("shimx64.efi".into())
+            );
+            assert_eq!(
+                check(Program::HttpBoot(Architecture::UEFI_X64_HTTP), &state),
+                Answer::AddressOnly(Reason::SecureBootNeedsPxe)
+            );
+            assert_eq!(
+                check(Program::Pxe(Architecture::BIOS), &state),
+                Answer::BootFile("undionly.kpxe".into())
+            );
+        }
+    }
+
+    #[test]
+    fn the_file_that_failed_least_often_is_offered() {
+        let failed = |files: &[(&str, u32)]| {
+            let mut state = blank();
+            for (file, failed) in files {
+                let record = hardway_model::boot::BootFileRecord {
+                    failed: *failed,
+                    worked: None,
+                };
+                state.boot.files.insert((*file).to_owned(), record);
+            }
+            check(
+                Program::Pxe(Architecture::UEFI_X64),
+                1,
+                &state,
+                UnknownPolicy::Ignore,
+            )
+        };
+        assert_eq!(failed(&[]), Answer::BootFile("snponly.efi".into()));
+        assert_eq!(
+            failed(&[("snponly.efi", 1)]),
+            Answer::BootFile("ipxe.efi".into())
+        );
+        assert_eq!(
+            failed(&[("snponly.efi", 1), ("ipxe.efi", 1)]),
+            Answer::BootFile("snponly.efi".into())
+        );
+    }
+
+    #[test]
     fn an_operating_system_gets_an_address_whatever_the_policy() {
         for number in [1, 9] {
             assert_eq!(
@@ -373,5 +461,27 @@ mod tests {
                 Answer::AddressOnly(Reason::NotBooting)
             );
         }
+    }
+
+    #[test]
+    fn an_undeclared_machine_is_offered_the_next_file_too() {
+        use hardway_model::boot::{BootFileRecord, BootHistory};
+        let mut history = BootHistory::default();
+        let failed = BootFileRecord {
+            failed: 1,
+            worked: None,
+        };
+        history.files.insert("snponly.efi".to_owned(), failed);
+        let identity = Identity {
+            macs: vec![mac(9)],
+            ..Identity::default()
+        };
+        let client = Client {
+            identity,
+            program: Program::Pxe(Architecture::UEFI_X64),
+        };
+        let offered = |history| answer_with(&client, &cluster(), None, history);
+        assert_eq!(offered(None), Answer::BootFile("snponly.efi".into()));
+        assert_eq!(offered(Some(&history)), Answer::BootFile("ipxe.efi".into()));
     }
 }

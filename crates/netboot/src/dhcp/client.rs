@@ -12,7 +12,7 @@ use crate::ipxe::meaningful_uuid;
 pub fn client(request: &Request) -> Client {
     Client {
         identity: Identity {
-            macs: vec![request.mac],
+            macs: request.mac.into_iter().collect(),
             serial: None,
             uuid: request.option(code::MACHINE_IDENTIFIER).and_then(uuid),
             disks: Vec::new(),
@@ -38,6 +38,26 @@ pub fn name(request: &Request) -> String {
         (false, true) => "a client without vendor class".to_owned(),
         (false, false) => class,
     }
+}
+
+/// The host name that the client gives itself: option 12, else the first label of option 81 (RFC 4702)
+/// where that is text; at most 64 bytes.
+pub fn host_name(request: &Request) -> Option<String> {
+    let name = match (
+        request.option(code::HOST_NAME),
+        request.option(code::CLIENT_FQDN),
+    ) {
+        (Some(name), _) => name,
+        // Flags, two codes that mean nothing any more, and the name; flag E says that it is not text.
+        (None, Some([flags, _, _, name @ ..])) if flags & 4 == 0 => {
+            name.split(|byte| *byte == b'.').next().unwrap_or_default()
+        }
+        _ => return None,
+    };
+    let name = &name[..name.len().min(64)];
+    let name = String::from_utf8_lossy(name);
+    let name = name.trim_end_matches(['\0', char::REPLACEMENT_CHARACTER]);
+    (!name.is_empty()).then(|| name.to_owned())
 }
 
 fn program(request: &Request) -> Program {
@@ -68,14 +88,9 @@ fn architecture(request: &Request) -> Architecture {
         list.chunks_exact(2)
             .map(|pair| Architecture(u16::from_be_bytes([pair[0], pair[1]])))
     };
-    let served = [
-        Architecture::BIOS,
-        Architecture::UEFI_X64,
-        Architecture::UEFI_X64_BY_RFC,
-        Architecture::UEFI_X64_HTTP,
-    ];
+    let is_served = |own: &Architecture| own.class(false).is_some() || own.class(true).is_some();
     list()
-        .find(|architecture| served.contains(architecture))
+        .find(is_served)
         .or_else(|| list().next())
         .or_else(|| architecture_of_class(request.option(code::VENDOR_CLASS)?))
         .unwrap_or(Architecture::BIOS)

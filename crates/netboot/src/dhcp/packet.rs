@@ -4,64 +4,13 @@
 //! overload is expanded (option 52), an option that is malformed is dropped instead of ending the
 //! message, relay information is given back byte for byte, and no packet can make it panic.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use hardway_model::identity::MacAddress;
 
-/// Codes of the options that are read or written here, by their names in RFC 2132 and successors.
-pub mod code {
-    /// Subnet mask.
-    pub const SUBNET_MASK: u8 = 1;
-    /// Routers.
-    pub const ROUTER: u8 = 3;
-    /// Domain name servers.
-    pub const DOMAIN_NAME_SERVER: u8 = 6;
-    /// Host name.
-    pub const HOST_NAME: u8 = 12;
-    /// Domain name.
-    pub const DOMAIN_NAME: u8 = 15;
-    /// Broadcast address.
-    pub const BROADCAST_ADDRESS: u8 = 28;
-    /// NTP servers.
-    pub const NTP_SERVERS: u8 = 42;
-    /// Requested address.
-    pub const REQUESTED_ADDRESS: u8 = 50;
-    /// Lease time in seconds.
-    pub const LEASE_TIME: u8 = 51;
-    /// Which of `file` (1) and `sname` (2) hold options.
-    pub const OVERLOAD: u8 = 52;
-    /// Message type.
-    pub const MESSAGE_TYPE: u8 = 53;
-    /// Server identifier.
-    pub const SERVER_IDENTIFIER: u8 = 54;
-    /// Error message.
-    pub const MESSAGE: u8 = 56;
-    /// The largest message that the client takes, IP and UDP headers included.
-    pub const MAXIMUM_SIZE: u8 = 57;
-    /// T1 in seconds.
-    pub const RENEWAL_TIME: u8 = 58;
-    /// T2 in seconds.
-    pub const REBINDING_TIME: u8 = 59;
-    /// Vendor class.
-    pub const VENDOR_CLASS: u8 = 60;
-    /// Client identifier.
-    pub const CLIENT_IDENTIFIER: u8 = 61;
-    /// TFTP server name.
-    pub const TFTP_SERVER: u8 = 66;
-    /// Boot file name.
-    pub const BOOT_FILE: u8 = 67;
-    /// User class (RFC 3004).
-    pub const USER_CLASS: u8 = 77;
-    /// Relay agent information (RFC 3046).
-    pub const RELAY_INFORMATION: u8 = 82;
-    /// Client system architecture (RFC 4578).
-    pub const ARCHITECTURE: u8 = 93;
-    /// Client machine identifier (RFC 4578).
-    pub const MACHINE_IDENTIFIER: u8 = 97;
-    /// iPXE's encapsulated options.
-    pub const IPXE: u8 = 175;
-}
+pub use super::code;
+use super::leases::{ClientId, Holder};
+use super::option_list::{self, END, OptionList};
 
 /// Option 53.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +34,7 @@ pub enum MessageType {
 }
 
 impl MessageType {
-    fn from_number(number: u8) -> Option<Self> {
+    pub(super) fn from_number(number: u8) -> Option<Self> {
         Some(match number {
             1 => Self::Discover,
             2 => Self::Offer,
@@ -129,10 +78,15 @@ pub struct Request {
     pub client_address: Ipv4Addr,
     /// The relay that forwarded the message; unspecified when it came directly.
     pub relay_address: Ipv4Addr,
-    /// The client's hardware address.
-    pub mac: MacAddress,
+    /// The client's hardware type (`htype`), by RFC 1700: 1 for Ethernet.
+    pub hardware_type: u8,
+    /// The client's Ethernet address; `None` for InfiniBand and the like, whose addresses do not fit
+    /// into the message (RFC 4390).
+    pub mac: Option<MacAddress>,
+    /// Who the client is, as leases know it.
+    pub holder: Holder,
     /// Every option, with parts joined.
-    pub options: BTreeMap<u8, Vec<u8>>,
+    pub options: OptionList,
 }
 
 /// Why bytes are no request that this server answers.
@@ -144,8 +98,10 @@ pub enum PacketError {
     /// BOOTREPLY, or nothing that RFC 951 knows.
     #[error("operation {0} is no request")]
     NotARequest(u8),
-    /// No Ethernet address.
-    #[error("hardware type {kind} with addresses of {length} bytes is not Ethernet")]
+    /// No Ethernet address, and no client identifier in its place.
+    #[error(
+        "hardware type {kind} with addresses of {length} bytes is not Ethernet, and there is no client identifier to know it by"
+    )]
     NotEthernet {
         /// htype.
         kind: u8,
@@ -167,10 +123,9 @@ const FIXED: usize = 236;
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
 const SNAME: std::ops::Range<usize> = 44..108;
 const FILE: std::ops::Range<usize> = 108..236;
-const PAD: u8 = 0;
-const END: u8 = 255;
 const BROADCAST_FLAG: u16 = 0x8000;
-const ETHERNET: u8 = 1;
+/// `htype` of Ethernet, and of IEEE 802 networks, whose addresses are the same.
+const ETHERNET: [u8; 2] = [1, 6];
 
 impl Request {
     /// Reads a client's message.
@@ -181,19 +136,11 @@ impl Request {
         if fixed[0] != 1 {
             return Err(PacketError::NotARequest(fixed[0]));
         }
-        let (kind, length) = (fixed[1], fixed[2]);
-        if kind != ETHERNET || length != 6 {
-            return Err(PacketError::NotEthernet { kind, length });
-        }
-        let mac = MacAddress([
-            fixed[28], fixed[29], fixed[30], fixed[31], fixed[32], fixed[33],
-        ]);
-        if mac.0[0] & 1 == 1 || mac.0 == [0; 6] {
-            return Err(PacketError::NotAStation(mac));
-        }
         let options = rest.strip_prefix(&COOKIE).ok_or(PacketError::NoCookie)?;
         let options = joined_options(options, fixed);
-        let kind = option_byte(&options, code::MESSAGE_TYPE)
+        let (mac, holder) = holder(fixed, &options)?;
+        let kind = options
+            .byte(code::MESSAGE_TYPE)
             .and_then(MessageType::from_number)
             .ok_or(PacketError::NoMessageType)?;
         let flags = u16::from_be_bytes([fixed[10], fixed[11]]);
@@ -204,14 +151,35 @@ impl Request {
             flags,
             client_address: address_at(fixed, 12),
             relay_address: address_at(fixed, 24),
+            hardware_type: fixed[1],
             mac,
+            holder,
             options,
         })
     }
 
     /// An option's value.
     pub fn option(&self, code: u8) -> Option<&[u8]> {
-        self.options.get(&code).map(Vec::as_slice)
+        self.options.get(code)
+    }
+
+    /// Whether the client's parameter request list has this option.
+    pub fn asks_for(&self, code: u8) -> bool {
+        let list = self.option(code::PARAMETER_LIST);
+        list.is_some_and(|list| list.contains(&code))
+    }
+
+    /// A sub-option of the relay's information (RFC 3046 section 2.0) that holds one address.
+    pub fn relay_suboption(&self, code: u8) -> Option<Ipv4Addr> {
+        let mut suboptions = self.option(code::RELAY_INFORMATION)?;
+        while let [own, length, rest @ ..] = suboptions {
+            let (value, rest) = rest.split_at_checked(usize::from(*length))?;
+            if *own == code {
+                return Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?));
+            }
+            suboptions = rest;
+        }
+        None
     }
 
     /// An option that holds one address.
@@ -221,46 +189,43 @@ impl Request {
     }
 }
 
-/// Reads the options field and, where option 52 says so, `file` and then `sname`
-/// (RFC 2131 section 4.1). Parts of one option are joined in this order (RFC 3396 section 5).
-fn joined_options(field: &[u8], fixed: &[u8; FIXED]) -> BTreeMap<u8, Vec<u8>> {
-    let mut options = BTreeMap::new();
-    read_options(field, &mut options);
-    let overload = option_byte(&options, code::OVERLOAD).unwrap_or(0);
-    if overload & 1 != 0 {
-        read_options(&fixed[FILE], &mut options);
-    }
-    if overload & 2 != 0 {
-        read_options(&fixed[SNAME], &mut options);
-    }
-    options
-}
-
-fn read_options(mut field: &[u8], options: &mut BTreeMap<u8, Vec<u8>>) {
-    while let Some((&code, rest)) = field.split_first() {
-        field = match code {
-            PAD => rest,
-            END => return,
-            _ => {
-                // An option that is cut off by the end of the message is not there.
-                let Some((&length, rest)) = rest.split_first() else {
-                    return;
-                };
-                let Some((value, rest)) = rest.split_at_checked(usize::from(length)) else {
-                    return;
-                };
-                options.entry(code).or_default().extend_from_slice(value);
-                rest
-            }
+/// Who sent a message. Without an Ethernet address it is the client identifier that tells
+/// (RFC 4390 section 2.1), and it has to be there.
+fn holder(
+    fixed: &[u8; FIXED],
+    options: &OptionList,
+) -> Result<(Option<MacAddress>, Holder), PacketError> {
+    let (kind, length) = (fixed[1], fixed[2]);
+    if ETHERNET.contains(&kind) && length == 6 {
+        let mac = MacAddress([
+            fixed[28], fixed[29], fixed[30], fixed[31], fixed[32], fixed[33],
+        ]);
+        return match mac.0[0] & 1 == 1 || mac.0 == [0; 6] {
+            true => Err(PacketError::NotAStation(mac)),
+            false => Ok((Some(mac), Holder::Station(mac))),
         };
     }
+    match options.get(code::CLIENT_IDENTIFIER) {
+        Some(identifier) if length == 0 && !ETHERNET.contains(&kind) && !identifier.is_empty() => {
+            Ok((None, Holder::Identified(ClientId(identifier.to_vec()))))
+        }
+        _ => Err(PacketError::NotEthernet { kind, length }),
+    }
 }
 
-fn option_byte(options: &BTreeMap<u8, Vec<u8>>, code: u8) -> Option<u8> {
-    match options.get(&code)?.as_slice() {
-        [byte] => Some(*byte),
-        _ => None,
+/// Reads the options field and, where option 52 says so, `file` and then `sname`
+/// (RFC 2131 section 4.1, RFC 3396 section 5).
+fn joined_options(field: &[u8], fixed: &[u8; FIXED]) -> OptionList {
+    let mut options = OptionList::default();
+    options.read(field);
+    let overload = options.byte(code::OVERLOAD).unwrap_or(0);
+    if overload & 1 != 0 {
+        options.read(&fixed[FILE]);
     }
+    if overload & 2 != 0 {
+        options.read(&fixed[SNAME]);
+    }
+    options
 }
 
 fn address_at(fixed: &[u8; FIXED], offset: usize) -> Ipv4Addr {
@@ -284,7 +249,7 @@ pub struct Reply {
     /// `file`: the boot file's name; at most 127 bytes, empty for none.
     pub file: String,
     /// Options after 53, the most important first: those that do not fit are left out from the end.
-    pub options: Vec<(u8, Vec<u8>)>,
+    pub options: OptionList,
 }
 
 /// RFC 1542 section 2.1: what some clients and relays take a shorter BOOTP message for is noise.
@@ -299,8 +264,9 @@ const LARGEST: usize = 1500;
 impl Reply {
     /// The bytes that answer `request`, no longer than the client takes.
     pub fn encode(&self, request: &Request) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(SHORTEST);
-        bytes.extend_from_slice(&[2, ETHERNET, 6, 0]);
+        let mut bytes = Vec::with_capacity(GUARANTEED);
+        let hardware_length = if request.mac.is_some() { 6 } else { 0 };
+        bytes.extend_from_slice(&[2, request.hardware_type, hardware_length, 0]);
         bytes.extend_from_slice(&request.transaction.to_be_bytes());
         bytes.extend_from_slice(&[0, 0]);
         bytes.extend_from_slice(&self.flags(request).to_be_bytes());
@@ -317,7 +283,9 @@ impl Reply {
         ] {
             bytes.extend_from_slice(&address.octets());
         }
-        bytes.extend_from_slice(&request.mac.0);
+        if let Some(mac) = request.mac {
+            bytes.extend_from_slice(&mac.0);
+        }
         bytes.resize(FILE.start, 0);
         // One byte is left for the zero that ends the name.
         let file = self.file.as_bytes();
@@ -325,7 +293,7 @@ impl Reply {
         bytes.resize(FIXED, 0);
         bytes.extend_from_slice(&COOKIE);
         self.encode_options(request, &mut bytes);
-        bytes.resize(bytes.len().max(SHORTEST), PAD);
+        bytes.resize(bytes.len().max(SHORTEST), 0);
         bytes
     }
 
@@ -340,44 +308,32 @@ impl Reply {
     }
 
     fn encode_options(&self, request: &Request, bytes: &mut Vec<u8>) {
-        // RFC 3046 section 2.2: given back unchanged, as the last option.
-        let relay_information = request.option(code::RELAY_INFORMATION).map(|value| {
-            let mut encoded = Vec::new();
-            push_option(&mut encoded, code::RELAY_INFORMATION, value);
-            encoded
-        });
-        let relay_information = relay_information.unwrap_or_default();
-        let limit = size_limit(request) - IP_AND_UDP - relay_information.len() - 1;
-        push_option(bytes, code::MESSAGE_TYPE, &[self.kind as u8]);
-        for (code, value) in &self.options {
-            let parts = value.len().div_ceil(255).max(1);
-            if bytes.len() + value.len() + 2 * parts <= limit {
-                push_option(bytes, *code, value);
+        let relay_information = request.option(code::RELAY_INFORMATION);
+        let limit = size_limit(request) - IP_AND_UDP - 1;
+        option_list::write(bytes, code::MESSAGE_TYPE, &[self.kind as u8]);
+        for (code, value) in self.options.iter() {
+            if bytes.len() + option_list::written_length(value.len()) <= limit {
+                option_list::write(bytes, code, value);
             }
         }
-        bytes.extend_from_slice(&relay_information);
+        // RFC 3046 section 2.2: given back unchanged, as the last option. The relay takes it off again,
+        // so that it does not count for what the client takes.
+        if let Some(value) = relay_information {
+            option_list::write(bytes, code::RELAY_INFORMATION, value);
+        }
         bytes.push(END);
     }
 }
 
 fn size_limit(request: &Request) -> usize {
-    let relay_information = request.option(code::RELAY_INFORMATION).unwrap_or_default();
-    // Room for what the relay takes off again, which the client's limit does not count.
-    let taken_off = 2 * relay_information.len().div_ceil(255) + relay_information.len();
     let limit = match request.option(code::MAXIMUM_SIZE) {
         Some(&[high, low]) => usize::from(u16::from_be_bytes([high, low])),
         _ => GUARANTEED,
     };
-    limit.clamp(GUARANTEED, LARGEST) + taken_off
-}
-
-/// A value of more than 255 bytes is written in parts (RFC 3396 section 6).
-fn push_option(bytes: &mut Vec<u8>, code: u8, value: &[u8]) {
-    if value.is_empty() {
-        bytes.extend_from_slice(&[code, 0]);
-    }
-    for part in value.chunks(255) {
-        bytes.extend_from_slice(&[code, part.len() as u8]);
-        bytes.extend_from_slice(part);
-    }
+    let relay_information = request
+        .option(code::RELAY_INFORMATION)
+        .map_or(0, |value| option_list::written_length(value.len()));
+    limit
+        .min(LARGEST.saturating_sub(relay_information))
+        .max(GUARANTEED)
 }

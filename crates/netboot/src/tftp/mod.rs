@@ -4,6 +4,7 @@
 //! [`Request::decode`] reads a client's first packet, or says which error packet answers it;
 //! [`Transfer`] carries one file over.
 
+mod interval;
 mod packet;
 #[cfg(test)]
 mod tests;

@@ -12,12 +12,14 @@ pub(super) const OACK: u16 = 6;
 
 /// RFC 2349 allows 255 s; a client that then fell silent would keep its transfer for half an hour.
 const LONGEST_TIMEOUT: u8 = 8;
+/// Bytes of a file's name.
+const LONGEST_NAME: usize = 255;
 
 /// A client's wish to read a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// The file: one name of letters, digits, `.`, `_` and `-` that does not begin with a dot. It can
-    /// lead nowhere but to a file in the folder that it is looked up in.
+    /// The file: names of letters, digits, `.`, `_`, `-` and `:` that do not begin with a dot, with one `/`
+    /// between each two. It can lead nowhere but below the folder that it is looked up in.
     pub file: String,
     /// Bytes in a block, 8 to 65464.
     pub block_size: Option<u16>,
@@ -128,17 +130,22 @@ fn number<N: FromStr>(options: &BTreeMap<String, String>, name: &str) -> Option<
     options.get(name)?.parse().ok()
 }
 
-/// Firmware asks for `/snponly.efi` as well as for `snponly.efi`.
+/// Firmware asks for `/snponly.efi` as well as for `snponly.efi`, and GRUB for `/grub/grub.cfg-…`.
 fn file_name(path: &str) -> Result<&str, Refusal> {
     let name = path.trim_start_matches('/');
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if name.is_empty() || name.starts_with('.') || !name.bytes().all(is_plain) {
+    if name.len() > LONGEST_NAME || !name.split('/').all(is_plain) {
         return Err(refusal(
             ErrorCode::FileNotFound,
             "there is no such boot file",
         ));
     }
     Ok(name)
+}
+
+/// GRUB names a file after the hardware address as it writes it, with colons.
+fn is_plain(component: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:".contains(&byte);
+    !component.is_empty() && !component.starts_with('.') && component.bytes().all(is_plain)
 }
 
 fn refusal(code: ErrorCode, message: &str) -> Refusal {

@@ -1,12 +1,17 @@
 //! A rack's DHCP server, and the clients that talk to it.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+
 use dhcproto::{Decodable as _, Decoder, v4};
 use hardway_model::cluster::Cluster;
 use hardway_model::identity::MacAddress;
 use hardway_model::lifecycle::MachineState;
 
 use crate::dhcp::packet::MessageType;
-use crate::dhcp::{Destination, Output, Server, World};
+use crate::dhcp::{
+    CLIENT_PORT, Destination, Input, Lease, Output, PROXY_PORT, SERVER_PORT, Service, World,
+};
 use crate::fixture::{cluster, find, mac};
 
 pub const NOW: u64 = 1_700_000_000_000;
@@ -14,44 +19,126 @@ pub const MINUTE: u64 = 60_000;
 /// The server's address.
 pub const OURS: [u8; 4] = [10, 77, 0, 1];
 
+/// The appliance's own hardware address.
+pub const APPLIANCE: MacAddress = MacAddress([0x52, 0x54, 0, 0, 0, 0xfe]);
+
 /// A rack's DHCP server, its cluster and the one state that every declared machine is in.
 pub struct Rack {
-    pub server: Server,
-    pub cluster: Cluster,
+    pub service: Service,
+    pub cluster: Arc<Cluster>,
     pub state: MachineState,
     pub now: u64,
 }
 
 impl Rack {
     pub fn new(state: MachineState) -> Self {
-        Self {
-            server: Server::default(),
-            cluster: cluster(),
-            state,
-            now: NOW,
-        }
+        Self::with(state, |_| {})
     }
 
-    pub fn outputs(&mut self, packet: &[u8]) -> Vec<Output> {
+    /// With another cluster.
+    pub fn with(state: MachineState, change: impl FnOnce(&mut Cluster)) -> Self {
+        let mut cluster = cluster();
+        change(&mut cluster);
+        let rack = Self {
+            service: Service::default(),
+            cluster: Arc::new(cluster),
+            state,
+            now: NOW,
+        };
+        rack.with_leases([])
+    }
+
+    /// Starts anew with these leases, and has asked for the pool's addresses before.
+    pub fn with_leases(mut self, leases: impl IntoIterator<Item = Lease>) -> Self {
+        self.service = Service::new(leases, APPLIANCE);
+        self.now = NOW - MINUTE;
+        self.input(Input::Timeout);
+        self.now = NOW;
+        self
+    }
+
+    pub fn input(&mut self, input: Input<'_>) -> Vec<Output> {
         let find = find(&self.cluster, &self.state);
         let world = World {
             cluster: &self.cluster,
             http_port: 80,
+            strangers: crate::dhcp::Strangers::default(),
         };
-        self.server.handle(packet, world, find, self.now)
+        self.service.handle(input, world, find, self.now)
+    }
+
+    /// What comes of a packet on port 67. Nobody answers ARP, and the time that an offer waits for it
+    /// is not counted.
+    pub fn outputs(&mut self, packet: &[u8]) -> Vec<Output> {
+        let source = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENT_PORT);
+        let mut outputs = self.input(Input::Packet {
+            bytes: packet,
+            source,
+            port: SERVER_PORT,
+        });
+        let is_sent = |output: &Output| matches!(output, Output::Send { .. });
+        let began = self.now;
+        while !outputs.iter().any(is_sent) && self.now < began + 500 {
+            self.now += 250;
+            let later = self.input(Input::Timeout).into_iter();
+            outputs.extend(later.filter(|output| !is_question(output)));
+        }
+        self.now = began;
+        outputs.retain(|output| !matches!(output, Output::Probe(_)));
+        outputs
+    }
+
+    /// What is said to a client at `source` that asks on port 4011.
+    pub fn says_at_4011(&mut self, source: [u8; 4], packet: &[u8]) -> String {
+        said(&self.input(Input::Packet {
+            bytes: packet,
+            source: SocketAddrV4::new(Ipv4Addr::from(source), CLIENT_PORT),
+            port: PROXY_PORT,
+        }))
+    }
+
+    /// Lets the time pass, as far as `milliseconds` from now, and gives what is done in it.
+    pub fn wait(&mut self, milliseconds: u64) -> Vec<Output> {
+        let until = self.now + milliseconds;
+        let mut outputs = Vec::new();
+        while let Some(deadline) = self
+            .service
+            .deadline()
+            .filter(|deadline| *deadline <= until)
+        {
+            self.now = deadline.max(self.now);
+            outputs.extend(self.input(Input::Timeout));
+        }
+        self.now = until;
+        outputs
     }
 
     /// What is said, in one line; "silence" for nothing.
     pub fn says(&mut self, packet: &[u8]) -> String {
-        let outputs = self.outputs(packet);
-        let sent = outputs.iter().find_map(|output| match output {
-            Output::Send {
-                bytes, destination, ..
-            } => Some(describe(bytes, *destination)),
-            _ => None,
-        });
-        sent.unwrap_or_else(|| "silence".into())
+        said(&self.outputs(packet))
     }
+}
+
+/// What is sent first, in one line; "silence" for nothing.
+pub fn said(outputs: &[Output]) -> String {
+    let sent = outputs.iter().find_map(|output| match output {
+        Output::Send {
+            bytes, destination, ..
+        } => Some(describe(bytes, *destination)),
+        _ => None,
+    });
+    sent.unwrap_or_else(|| "silence".into())
+}
+
+/// Whether it belongs to the search for other servers.
+pub fn is_question(output: &Output) -> bool {
+    matches!(
+        output,
+        Output::Send {
+            from: CLIENT_PORT,
+            ..
+        }
+    )
 }
 
 /// `OFFER 10.77.0.11 to 255.255.255.255:68`, and the boot file if there is one.
@@ -104,6 +191,15 @@ impl From {
     pub fn through(mut self, relay: [u8; 4]) -> Self {
         self.relay_address = relay;
         self
+    }
+
+    /// Where a client gets its address that has none: by a broadcast where it wants one, else at its
+    /// station.
+    pub fn station(&self, address: [u8; 4]) -> String {
+        match self.flags {
+            0 => format!("{} at {}", Ipv4Addr::from(address), self.mac),
+            _ => "255.255.255.255:68".to_owned(),
+        }
     }
 
     pub fn says(&self, kind: MessageType) -> Vec<u8> {

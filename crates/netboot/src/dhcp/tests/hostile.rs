@@ -1,14 +1,17 @@
 //! Packets that no client sends, and orders of packets that no test thought of.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use hardway_model::identity::MacAddress;
+use dhcproto::v4;
+use hardway_model::cluster::DhcpMode;
+use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::conversation::{MINUTE, OURS, Rack, decode, from};
-use crate::dhcp::Output;
-use crate::dhcp::packet::MessageType::{Discover, Release, Request};
-use crate::fixture::blank;
+use crate::dhcp::packet::MessageType::{Decline, Discover, Release, Request};
+use crate::dhcp::{Holder, Input, Output, SERVER_PORT};
+use crate::fixture::{blank, mac};
 
 #[test]
 fn what_is_no_request_is_ignored() {
@@ -52,7 +55,7 @@ fn options_are_found_wherever_they_stand() {
     bytes[44..51].copy_from_slice(&[77, 4, b'i', b'P', b'X', b'E', 255]);
     assert_eq!(
         Rack::new(blank()).says(&bytes),
-        "OFFER 10.77.0.11 to 255.255.255.255:68, http://10.77.0.1/boot.ipxe"
+        "OFFER 10.77.0.11 to 10.77.0.11 at 52:54:00:00:00:01, http://10.77.0.1/boot.ipxe"
     );
 }
 
@@ -68,7 +71,7 @@ proptest! {
         kind in 0_u8..=9,
         hlen: u8,
         addresses: [u8; 16],
-        options in proptest::collection::vec((any::<u8>(), proptest::collection::vec(any::<u8>(), 0..40)), 0..12),
+        options in vec((any::<u8>(), vec(any::<u8>(), 0..40)), 0..12),
     ) {
         let mut bytes = from(1).says(Discover);
         bytes.pop();
@@ -87,28 +90,117 @@ proptest! {
         }
     }
 
-    /// However clients come and go, no two of them hold one address at once.
+    /// However clients come and go, no two of them hold one address at once, and no acknowledgement
+    /// leaves before its lease is stored.
     #[test]
-    fn no_address_is_given_twice(turns in proptest::collection::vec((1_u8..12, 0_u8..4, 0_u64..40), 1..120)) {
+    fn no_address_is_held_by_two(turns in vec(turn(), 1..150)) {
         let mut rack = Rack::new(blank());
-        let mut held: std::collections::BTreeMap<Ipv4Addr, (MacAddress, u64)> = Default::default();
-        for (number, action, minutes) in turns {
-            rack.now += minutes * MINUTE;
-            let wanted = [10, 77, 0, 99 + number];
-            let message = match action {
-                0 => from(number).says(Discover),
-                1 => from(number).option(54, OURS).option(50, wanted).says(Request),
-                2 => from(number).at(wanted).says(Request),
-                _ => from(number).at(wanted).says(Release),
-            };
-            for output in rack.outputs(&message) {
-                let Output::StoreLease(lease) = output else { continue };
-                let Some(holder) = lease.mac else { continue };
-                if let Some((other, until)) = held.get(&lease.address) {
-                    prop_assert!(*other == holder || *until <= rack.now, "{lease:?} is {other}'s");
+        let mut held: BTreeMap<Ipv4Addr, (Holder, u64)> = BTreeMap::new();
+        for turn in turns {
+            rack.now += turn.passes;
+            let outputs = turn.happens(&mut rack);
+            for output in outputs {
+                match output {
+                    Output::StoreLease(lease) => {
+                        let Some(holder) = lease.holder() else {
+                            held.remove(&lease.address);
+                            continue;
+                        };
+                        if let Some((other, until)) = held.get(&lease.address) {
+                            prop_assert!(
+                                *other == holder || *until <= rack.now,
+                                "{lease:?} is {other}'s"
+                            );
+                        }
+                        held.insert(lease.address, (holder, lease.expires));
+                    }
+                    Output::Send { bytes, from: SERVER_PORT, .. } => {
+                        let message = decode(&bytes);
+                        let is_ack = message.opts().msg_type() == Some(v4::MessageType::Ack);
+                        if is_ack && !message.yiaddr().is_unspecified() {
+                            let (_, until) = held[&message.yiaddr()];
+                            prop_assert!(until > rack.now, "{} is stored first", message.yiaddr());
+                        }
+                    }
+                    _ => {}
                 }
-                held.insert(lease.address, (holder, lease.expires));
             }
+            let addresses = |(holder, until): &(Holder, u64)| (*until > rack.now).then(|| holder.clone());
+            let holders: Vec<Holder> = held.values().filter_map(addresses).collect();
+            let different: BTreeSet<&Holder> = holders.iter().collect();
+            prop_assert_eq!(holders.len(), different.len(), "one address a client");
         }
+    }
+
+    /// Whatever arrives, in whatever mode, nothing stops it, and it has a next moment to act.
+    #[test]
+    fn no_input_stops_it(
+        mode in prop_oneof![Just(DhcpMode::Auto), Just(DhcpMode::Server), Just(DhcpMode::Proxy)],
+        turns in vec((any::<Vec<u8>>(), turn(), 0_u8..6), 1..60),
+    ) {
+        let mut rack = Rack::with(blank(), |cluster| cluster.network.dhcp = mode);
+        for (noise, turn, kind) in turns {
+            rack.now += turn.passes;
+            let mut bytes = from(turn.number).says(Discover);
+            bytes.pop();
+            bytes.extend(&noise);
+            if kind & 1 == 1 {
+                bytes[0] = 2;
+            }
+            match kind {
+                0 => drop(rack.outputs(&bytes)),
+                1 => drop(rack.says_at_4011([10, 77, 0, 60], &bytes)),
+                2 | 3 => {
+                    let (source, mac) = (Ipv4Addr::from(turn.wanted), mac(turn.number));
+                    drop(rack.input(Input::ServerMessage { bytes: &bytes, source, mac }));
+                }
+                4 => drop(rack.wait(turn.passes % 10_000)),
+                _ => drop(turn.happens(&mut rack)),
+            }
+            prop_assert!(rack.service.deadline().is_some());
+        }
+    }
+}
+
+/// Something that a client does, or that is heard of it.
+#[derive(Debug, Clone)]
+struct Turn {
+    number: u8,
+    action: u8,
+    wanted: [u8; 4],
+    /// Milliseconds before it.
+    passes: u64,
+}
+
+fn turn() -> impl Strategy<Value = Turn> {
+    let passes = prop_oneof![0..400_u64, 0..40 * MINUTE];
+    (1..12_u8, 0..8_u8, 0..14_u8, passes).prop_map(|(number, action, last, passes)| Turn {
+        number,
+        action,
+        wanted: [10, 77, 0, 95 + last],
+        passes,
+    })
+}
+
+impl Turn {
+    fn happens(&self, rack: &mut Rack) -> Vec<Output> {
+        let (client, wanted) = (from(self.number), self.wanted);
+        let message = match self.action {
+            0 => client.says(Discover),
+            1 => client.option(54, OURS).option(50, wanted).says(Request),
+            2 => client.option(50, wanted).says(Request),
+            3 => client.at(wanted).says(Request),
+            4 => client.at(wanted).says(Release),
+            5 => client.option(54, OURS).option(50, wanted).says(Decline),
+            6 => client
+                .option(54, [10, 77, 0, 9])
+                .option(50, wanted)
+                .says(Request),
+            _ => {
+                let (address, mac) = (Ipv4Addr::from(wanted), mac(self.number));
+                return rack.input(Input::Arp { address, mac });
+            }
+        };
+        rack.outputs(&message)
     }
 }

@@ -1,13 +1,16 @@
 //! Who may have which address.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use dhcproto::v4;
+use hardway_model::cluster::Cluster;
 use hardway_model::lifecycle::Event;
 
-use super::conversation::{MINUTE, NOW, OURS, Rack, decode, describe, from, ipxe_bios};
+use super::conversation::{
+    MINUTE, NOW, OURS, Rack, bios_rom, decode, describe, from, ipxe_bios, said,
+};
 use crate::dhcp::packet::MessageType::{Decline, Discover, Inform, Release, Request};
-use crate::dhcp::{Lease, Output, Server};
+use crate::dhcp::{ClientId, Input, Lease, Output};
 use crate::fixture::{blank, mac};
 
 #[test]
@@ -34,27 +37,28 @@ fn a_lease_is_stored_before_it_is_acknowledged() {
         Lease {
             address: Ipv4Addr::new(10, 77, 0, 11),
             mac: Some(mac(1)),
+            client_id: Some(ClientId(vec![1, 0x52, 0x54, 0, 0, 0, 1])),
+            host_name: None,
             machine: Some("node1".into()),
             expires: NOW + 60 * MINUTE,
         }
     );
     assert_eq!(
         describe(bytes, *destination),
-        "ACK 10.77.0.11 to 255.255.255.255:68, http://10.77.0.1/boot.ipxe"
+        "ACK 10.77.0.11 to 10.77.0.11 at 52:54:00:00:00:01, http://10.77.0.1/boot.ipxe"
     );
 }
 
 /// RFC 2131 table 4: selecting, init-reboot, renewing and rebinding.
 #[test]
 fn requests_are_judged_by_what_the_client_may_have() {
-    let ack = |address: &str, to: &str| format!("ACK {address} to {to}:68");
+    let ack = |address: &str, to: &str| format!("ACK {address} to {to}");
     let nak = "NAK 0.0.0.0 to 255.255.255.255:68".to_owned();
-    let broadcast = "255.255.255.255";
     let table = [
         (
             "selecting",
             from(1).option(54, OURS).option(50, [10, 77, 0, 11]),
-            ack("10.77.0.11", broadcast),
+            ack("10.77.0.11", "10.77.0.11 at 52:54:00:00:00:01"),
         ),
         (
             "selecting what was not offered",
@@ -71,7 +75,7 @@ fn requests_are_judged_by_what_the_client_may_have() {
         (
             "reboot, own address",
             from(1).option(50, [10, 77, 0, 11]),
-            ack("10.77.0.11", broadcast),
+            ack("10.77.0.11", "10.77.0.11 at 52:54:00:00:00:01"),
         ),
         (
             "reboot, another network",
@@ -91,7 +95,7 @@ fn requests_are_judged_by_what_the_client_may_have() {
         (
             "renewing",
             from(1).at([10, 77, 0, 11]),
-            ack("10.77.0.11", "10.77.0.11"),
+            ack("10.77.0.11", "10.77.0.11:68"),
         ),
         (
             "renewing what is not its own",
@@ -101,7 +105,7 @@ fn requests_are_judged_by_what_the_client_may_have() {
         (
             "renewing, stranger, free in the pool",
             from(9).at([10, 77, 0, 101]),
-            ack("10.77.0.101", "10.77.0.101"),
+            ack("10.77.0.101", "10.77.0.101:68"),
         ),
         (
             "renewing, stranger, outside the pool",
@@ -128,25 +132,37 @@ fn requests_are_judged_by_what_the_client_may_have() {
 fn strangers_share_the_pool_and_come_back_to_their_address() {
     let mut rack = Rack::new(blank());
     let mut offer = |number| rack.says(&from(number).says(Discover));
-    assert_eq!(offer(21), "OFFER 10.77.0.100 to 255.255.255.255:68");
-    assert_eq!(offer(22), "OFFER 10.77.0.101 to 255.255.255.255:68");
-    assert_eq!(offer(21), "OFFER 10.77.0.100 to 255.255.255.255:68");
+    assert_eq!(
+        offer(21),
+        "OFFER 10.77.0.100 to 10.77.0.100 at 52:54:00:00:00:15"
+    );
+    assert_eq!(
+        offer(22),
+        "OFFER 10.77.0.101 to 10.77.0.101 at 52:54:00:00:00:16"
+    );
+    assert_eq!(
+        offer(21),
+        "OFFER 10.77.0.100 to 10.77.0.100 at 52:54:00:00:00:15"
+    );
     let request = from(22)
         .option(54, OURS)
         .option(50, [10, 77, 0, 101])
         .says(Request);
-    assert_eq!(rack.says(&request), "ACK 10.77.0.101 to 255.255.255.255:68");
-    // The offer of .100 is forgotten, the lease of .101 is not.
+    assert_eq!(
+        rack.says(&request),
+        "ACK 10.77.0.101 to 10.77.0.101 at 52:54:00:00:00:16"
+    );
+    // .102 was asked for by ARP before .100 came back.
     rack.now += 2 * MINUTE;
     assert_eq!(
         rack.says(&from(23).says(Discover)),
-        "OFFER 10.77.0.100 to 255.255.255.255:68"
+        "OFFER 10.77.0.102 to 10.77.0.102 at 52:54:00:00:00:17"
     );
     // Long after the lease has ended, its holder is preferred.
     rack.now += 600 * MINUTE;
     assert_eq!(
         rack.says(&from(22).says(Discover)),
-        "OFFER 10.77.0.101 to 255.255.255.255:68"
+        "OFFER 10.77.0.101 to 10.77.0.101 at 52:54:00:00:00:16"
     );
 }
 
@@ -158,43 +174,46 @@ fn a_full_pool_is_named_and_recovers() {
         let request = from(number).option(54, OURS).option(50, [10, 77, 0, last]);
         rack.outputs(&request.says(Request));
     }
-    let outputs = rack.outputs(&from(25).says(Discover));
-    let [Output::Observed { name, event }] = outputs.as_slice() else {
-        panic!("{outputs:?}");
+    let asks = |rack: &mut Rack| -> Vec<String> {
+        let outputs = rack.outputs(&bios_rom(25).says(Discover));
+        let told = outputs.iter().map(|output| match output {
+            Output::Observed { name, event } => match &**event {
+                Event::Dhcp { summary, .. } => format!("{name}: {summary}"),
+                Event::Diagnosed { diagnosis, .. } => format!("{name}: {}", diagnosis.name()),
+                other => panic!("{other:?}"),
+            },
+            Output::Notice { kind, .. } => (*kind).to_owned(),
+            other => panic!("{other:?}"),
+        });
+        told.collect()
     };
-    let Event::Dhcp { summary, .. } = &**event else {
-        panic!("{event:?}");
-    };
-    assert_eq!(name, "52-54-00-00-00-19");
-    assert_eq!(
-        summary,
-        "DISCOVER from a client without vendor class → no offer: all 4 addresses of the pool \
-         10.77.0.100-10.77.0.103 are taken"
-    );
+    let always = [
+        "52-54-00-00-00-19: DISCOVER from PXEClient:Arch:00000:UNDI:002001 → no offer: all 4 addresses \
+         of the pool 10.77.0.100-10.77.0.103 are taken",
+        "52-54-00-00-00-19: pool-exhausted",
+    ];
+    let [first, second] = always;
+    assert_eq!(asks(&mut rack), [first, second, "pool-exhausted"]);
+    // The network is told of it once in ten minutes.
+    assert_eq!(asks(&mut rack), always);
     rack.now += 61 * MINUTE;
     assert_eq!(
         rack.says(&from(25).says(Discover)),
-        "OFFER 10.77.0.100 to 255.255.255.255:68"
+        "OFFER 10.77.0.100 to 10.77.0.100 at 52:54:00:00:00:19"
     );
 }
 
 #[test]
 fn leases_survive_a_restart() {
-    let lease = Lease {
-        address: Ipv4Addr::new(10, 77, 0, 100),
-        mac: Some(mac(21)),
-        machine: None,
-        expires: NOW + MINUTE,
-    };
-    let mut rack = Rack::new(blank());
-    rack.server = Server::new([lease]);
+    let lease = Lease::new(Ipv4Addr::new(10, 77, 0, 100), Some(mac(21)), NOW + MINUTE);
+    let mut rack = Rack::new(blank()).with_leases([lease]);
     assert_eq!(
         rack.says(&from(22).says(Discover)),
-        "OFFER 10.77.0.101 to 255.255.255.255:68"
+        "OFFER 10.77.0.101 to 10.77.0.101 at 52:54:00:00:00:16"
     );
     assert_eq!(
         rack.says(&from(21).option(50, [10, 77, 0, 100]).says(Request)),
-        "ACK 10.77.0.100 to 255.255.255.255:68"
+        "ACK 10.77.0.100 to 10.77.0.100 at 52:54:00:00:00:15"
     );
 }
 
@@ -212,35 +231,58 @@ fn released_and_declined_addresses() {
     rack.outputs(&from(21).at([10, 77, 0, 100]).option(54, OURS).says(Release));
     assert_eq!(
         rack.says(&take(22).says(Request)),
-        "ACK 10.77.0.100 to 255.255.255.255:68"
+        "ACK 10.77.0.100 to 10.77.0.100 at 52:54:00:00:00:16"
     );
 
     rack.outputs(&take(22).says(Decline));
     assert_eq!(
         rack.says(&from(22).says(Discover)),
-        "OFFER 10.77.0.101 to 255.255.255.255:68"
+        "OFFER 10.77.0.101 to 10.77.0.101 at 52:54:00:00:00:16"
     );
     rack.now += 11 * MINUTE;
     assert_eq!(
         rack.says(&from(23).option(50, [10, 77, 0, 100]).says(Discover)),
-        "OFFER 10.77.0.100 to 255.255.255.255:68"
+        "OFFER 10.77.0.100 to 10.77.0.100 at 52:54:00:00:00:17"
     );
 }
 
-/// A live NIC is not robbed of the machine's address, a NIC that is gone does not hold it.
+/// A NIC that answers is not robbed of the machine's address; one that is gone does not hold it.
 #[test]
 fn two_nics_of_one_machine() {
-    let mut rack = Rack::new(blank());
-    rack.cluster.machines[0].matches.macs = vec![mac(1), mac(9)];
-    rack.outputs(&from(1).option(50, [10, 77, 0, 11]).says(Request));
+    let both = |cluster: &mut Cluster| cluster.machines[0].matches.macs = vec![mac(1), mac(9)];
+    let first = from(1).option(50, [10, 77, 0, 11]).says(Request);
+    let mut rack = Rack::with(blank(), both);
+    rack.outputs(&first);
+    let own = "OFFER 10.77.0.11 to 10.77.0.11 at 52:54:00:00:00:09";
+    assert_eq!(rack.says(&from(9).says(Discover)), own);
+    let take = from(9).option(54, OURS).option(50, [10, 77, 0, 11]);
     assert_eq!(
-        rack.says(&from(9).says(Discover)),
-        "OFFER 10.77.0.100 to 255.255.255.255:68"
+        rack.says(&take.says(Request)),
+        "ACK 10.77.0.11 to 10.77.0.11 at 52:54:00:00:00:09"
     );
-    rack.cluster.machines[0].matches.macs = vec![mac(9)];
+
+    let mut rack = Rack::with(blank(), both);
+    rack.outputs(&first);
+    let packet = from(9).says(Discover);
+    let asked = rack.input(Input::Packet {
+        bytes: &packet,
+        source: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68),
+        port: 67,
+    });
+    let address = Ipv4Addr::new(10, 77, 0, 11);
+    assert_eq!(asked, [Output::Probe(address)]);
+    let other = rack.input(Input::Arp {
+        address,
+        mac: mac(1),
+    });
     assert_eq!(
-        rack.says(&from(9).says(Discover)),
-        "OFFER 10.77.0.11 to 255.255.255.255:68"
+        said(&other),
+        "OFFER 10.77.0.100 to 10.77.0.100 at 52:54:00:00:00:09"
+    );
+    assert_eq!(
+        rack.says(&take.says(Request)),
+        "NAK 0.0.0.0 to 255.255.255.255:68",
+        "it holds the address that it answers for"
     );
 }
 

@@ -3,5 +3,10 @@
 
 mod booting;
 mod conversation;
+mod foreign;
 mod hostile;
+mod identity;
 mod leasing;
+mod networks;
+mod probing;
+mod proxy;

@@ -105,7 +105,7 @@ pub fn carry(request: &Request, file: &[u8], mut fate: impl FnMut() -> u8) -> Ru
             }
             Output::Wait(until) => {
                 match to_server.pop_front() {
-                    Some(packet) => transfer.handle(&packet),
+                    Some(packet) => transfer.handle(&packet, now),
                     None => now = until,
                 }
                 continue;
