@@ -11,6 +11,13 @@ pub fn now() -> Timestamp {
         .map_or(0, |elapsed| elapsed.as_millis() as Timestamp)
 }
 
+/// Nanoseconds since 1970-01-01 UTC; 0 on a clock that stands before it.
+pub fn nanoseconds() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_nanos() as u64)
+}
+
 /// A moment as `2026-11-20 18:36:54`, UTC.
 pub fn utc(time: Timestamp) -> String {
     let seconds = time / 1000;

@@ -2,14 +2,17 @@
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use hardway_netboot::recorder::Recorder;
 use tokio::sync::mpsc;
 
 use crate::fleet::Fleet;
 use crate::init::Ending;
-use crate::{checks, images, planning};
+use crate::metrics::Metrics;
+use crate::serve::boot_files::BootFiles;
+use crate::{checks, doctor, images, planning};
 
 /// Set in the environment of a `serve` that PID 1 of the appliance supervises.
 pub const UNDER_INIT: &str = "HARDWAY_UNDER_INIT";
@@ -75,6 +78,14 @@ pub struct Context {
     pub ending: Option<mpsc::Sender<Ending>>,
     /// What is wrong with the image store.
     pub images: Arc<images::Warnings>,
+    /// What was noticed of the network.
+    pub notices: Arc<doctor::Notices>,
+    /// What the services count.
+    pub metrics: Arc<Metrics>,
+    /// What was said on the wire while each machine booted.
+    pub recorder: Arc<Mutex<Recorder>>,
+    /// The payload's boot files, kept open.
+    pub boot_files: Arc<BootFiles>,
 }
 
 impl Context {

@@ -13,6 +13,7 @@ use tower::ServiceExt as _;
 use crate::context::{Context, Options};
 use crate::fleet::Fleet;
 use crate::journal::Journal;
+use crate::serve::boot_files::BootFiles;
 use crate::{api, configuration};
 
 pub const TOKEN: &str = "operators-token";
@@ -67,7 +68,11 @@ impl Appliance {
         std::fs::write(at("images/node.img.zst"), b"").unwrap();
         std::fs::create_dir_all(at("payload/boot")).unwrap();
         std::fs::write(at("payload/boot/vmlinuz"), b"a kernel").unwrap();
-        let fleet = Fleet::start(Journal::open(&at("journal.redb")).unwrap()).unwrap();
+        let fleet = Fleet::start(
+            Journal::open(&at("journal.redb")).unwrap(),
+            &at("leases.log"),
+        )
+        .unwrap();
         configuration::load_into(&fleet, &at("cluster.yaml"))
             .await
             .unwrap();
@@ -91,6 +96,10 @@ impl Appliance {
             config_gate: Arc::default(),
             ending: None,
             images: Arc::default(),
+            notices: Arc::default(),
+            metrics: Arc::default(),
+            recorder: Arc::default(),
+            boot_files: Arc::new(BootFiles::of(at("payload/boot"))),
         };
         Self { context, folder }
     }

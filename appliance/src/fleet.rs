@@ -1,26 +1,34 @@
 //! The one owner of desired state and lifecycle: commands in, snapshots out.
 //!
 //! A single task holds every machine's state, so that events of one machine are judged one after
-//! the other. What has to be durable is, before [`Fleet::record`] returns.
+//! the other. What has to be durable is, before [`Fleet::record`] returns. Commands that wait together
+//! are obeyed together: one snapshot is published for all of them before any is answered.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use hardway_model::cluster::{Cluster, Machine};
-use hardway_model::identity::Identity;
+use hardway_model::identity::{Identity, MacAddress};
 use hardway_model::lifecycle::{Event, MachineState, TimelineEntry};
 use hardway_netboot::dhcp::Lease;
+use prometheus_client::metrics::counter::Counter;
+use rpds::RedBlackTreeMapSync;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use crate::journal::{Committed, Journal};
+use crate::journal::{Committed, Contents, Journal, Write};
+use crate::leases::Leases;
 
 mod owner;
 #[cfg(test)]
 mod tests;
 
 /// Commands that may wait for the owner before senders have to.
-const QUEUE: usize = 1024;
+const QUEUE: usize = 8192;
+/// Changes that a slow subscriber may be behind.
+const CHANGES: usize = 1024;
 
 /// A handle to the fleet. Cloning it is cheap.
 #[derive(Clone)]
@@ -29,7 +37,12 @@ pub struct Fleet {
     snapshots: watch::Receiver<Arc<Snapshot>>,
     changes: broadcast::Sender<Arc<str>>,
     journal: Journal,
+    leases: Leases,
+    dropped: Counter,
 }
+
+/// Machines by name. Cloning it is cheap: clones share what has not changed since.
+pub type Machines = RedBlackTreeMapSync<String, Arc<MachineState>>;
 
 /// Everything known at one moment.
 #[derive(Debug, Clone, Default)]
@@ -40,15 +53,46 @@ pub struct Snapshot {
     /// file was broken later, and the last right one is still served.
     pub problems: Vec<String>,
     /// Every declared machine and every other that was heard of, by name.
-    pub machines: BTreeMap<String, Arc<MachineState>>,
+    pub machines: Machines,
+    /// Places of the declared machines by hardware address.
+    by_mac: Arc<HashMap<MacAddress, Vec<usize>>>,
 }
 
 impl Snapshot {
     /// The declared machine that an identity belongs to, with its state.
     pub fn find(&self, identity: &Identity) -> Option<(&Machine, &MachineState)> {
-        let machine = self.cluster.as_ref()?.identify(identity)?;
+        let machine = self.identify(identity)?;
         let state = self.machines.get(&machine.name)?;
         Some((machine, state))
+    }
+
+    /// [`Cluster::identify`], which looks through all machines, for packets: where a single hardware
+    /// address decides, it is looked up.
+    fn identify(&self, identity: &Identity) -> Option<&Machine> {
+        let cluster = self.cluster.as_ref()?;
+        if let [mac] = identity.macs[..] {
+            match self.by_mac.get(&mac).map(Vec::as_slice) {
+                Some([place]) => return cluster.machines.get(*place),
+                Some(_) => return None,
+                None if identity.serial.is_none() && identity.uuid.is_none() => return None,
+                None => {}
+            }
+        }
+        cluster.identify(identity)
+    }
+
+    fn declare(&mut self, cluster: Arc<Cluster>) {
+        let mut by_mac: HashMap<MacAddress, Vec<usize>> = HashMap::new();
+        for (place, machine) in cluster.machines.iter().enumerate() {
+            for mac in &machine.matches.macs {
+                let places = by_mac.entry(*mac).or_default();
+                if places.last() != Some(&place) {
+                    places.push(place);
+                }
+            }
+        }
+        self.by_mac = Arc::new(by_mac);
+        self.cluster = Some(cluster);
     }
 
     /// The declaration of a machine, by name.
@@ -88,7 +132,8 @@ enum Command {
     Record {
         name: String,
         event: Box<Event>,
-        done: oneshot::Sender<Option<Committed>>,
+        /// `None` where nobody waits.
+        done: Option<oneshot::Sender<Option<Committed>>>,
     },
     Configure {
         cluster: Option<Arc<Cluster>>,
@@ -105,21 +150,22 @@ enum Command {
         name: String,
         answer: oneshot::Sender<Vec<TimelineEntry>>,
     },
-    StoreLease {
-        lease: Box<Lease>,
-        done: oneshot::Sender<Option<Committed>>,
-    },
-    Leases {
-        answer: oneshot::Sender<Vec<Lease>>,
-    },
 }
 
 impl Fleet {
-    /// Reads the journal and starts the owner's task.
-    pub fn start(journal: Journal) -> anyhow::Result<Self> {
+    /// Reads the journal, takes over the leases that an older appliance left in it, and starts the
+    /// owner's task. The log of leases is kept at `leases`.
+    pub fn start(journal: Journal, leases: &Path) -> anyhow::Result<Self> {
         let (commands, queue) = mpsc::channel(QUEUE);
-        let (changes, _) = broadcast::channel(QUEUE);
-        let owner = owner::Owner::load(journal.clone(), changes.clone())?;
+        let (changes, _) = broadcast::channel(CHANGES);
+        let contents = journal.read()?;
+        let older = older_leases(&contents)?;
+        let are_left = !older.is_empty();
+        let leases = Leases::open(leases, older)?;
+        if are_left {
+            journal.append(vec![Write::ForgetLeases]);
+        }
+        let owner = owner::Owner::load(&contents, journal.clone(), changes.clone())?;
         let snapshots = owner.snapshots();
         tokio::spawn(owner.run(queue));
         Ok(Self {
@@ -127,6 +173,8 @@ impl Fleet {
             snapshots,
             changes,
             journal,
+            leases,
+            dropped: Counter::default(),
         })
     }
 
@@ -140,8 +188,26 @@ impl Fleet {
         let (done, answer) = oneshot::channel();
         let name = name.to_owned();
         let event = Box::new(event);
+        let done = Some(done);
         self.send(Command::Record { name, event, done }).await?;
         settle(answer).await
+    }
+
+    /// Hands an event over without waiting for anything: it is judged in order with all others. Where
+    /// thousands wait already it is dropped, and counted.
+    pub fn observe(&self, name: String, event: Box<Event>) {
+        let done = None;
+        if let Err(TrySendError::Full(_)) =
+            self.commands
+                .try_send(Command::Record { name, event, done })
+        {
+            self.dropped.inc();
+        }
+    }
+
+    /// How many events were dropped.
+    pub fn dropped(&self) -> Counter {
+        self.dropped.clone()
     }
 
     /// Hands a live boot of an undeclared machine to the name that cluster.yaml gives it now.
@@ -178,17 +244,17 @@ impl Fleet {
 
     /// Makes a lease durable.
     pub async fn store_lease(&self, lease: Lease) -> anyhow::Result<()> {
-        let (done, answer) = oneshot::channel();
-        let lease = Box::new(lease);
-        self.send(Command::StoreLease { lease, done }).await?;
-        settle(answer).await
+        self.leases.store(vec![lease]).wait().await.map(drop)
+    }
+
+    /// The durable leases: to store several by one commit, and to look one up.
+    pub fn lease_log(&self) -> &Leases {
+        &self.leases
     }
 
     /// Every lease that was stored, expired ones included.
     pub async fn leases(&self) -> anyhow::Result<Vec<Lease>> {
-        let (answer, leases) = oneshot::channel();
-        self.send(Command::Leases { answer }).await?;
-        leases.await.context("asking for the leases")
+        Ok(self.leases.table().values().cloned().collect())
     }
 
     /// Names of machines as they change; an empty name when the cluster itself did.
@@ -215,6 +281,14 @@ impl Fleet {
         let sent = self.commands.send(command).await;
         sent.map_err(|_| anyhow::anyhow!("the fleet's task has ended"))
     }
+}
+
+fn older_leases(contents: &Contents) -> anyhow::Result<Vec<Lease>> {
+    let leases = contents.leases.iter().map(|(address, value)| {
+        serde_json::from_slice(value)
+            .with_context(|| format!("reading the journal's lease of {address}"))
+    });
+    leases.collect()
 }
 
 async fn settle(answer: oneshot::Receiver<Option<Committed>>) -> anyhow::Result<()> {

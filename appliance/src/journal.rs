@@ -1,4 +1,4 @@
-//! Durable state: one redb file, written by one thread.
+//! Durable state beside the leases: one redb file, written by one thread.
 //!
 //! Values are JSON, so that the file can be exported and read without this program. Every write
 //! that somebody waits for is on the disk (two-phase commit, fsync) before they hear of it; writes
@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 /// Machine name → [`hardway_model::lifecycle::MachineState`].
 const MACHINES: TableDefinition<&str, &[u8]> = TableDefinition::new("machines");
-/// IPv4 address → lease.
+/// IPv4 address → lease, as older appliances kept them; see [`crate::leases`].
 const LEASES: TableDefinition<&str, &[u8]> = TableDefinition::new("leases");
 /// Machine name and running number → [`hardway_model::lifecycle::TimelineEntry`].
 const TIMELINE: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("timeline");
@@ -40,8 +40,8 @@ pub enum Write {
     Timeline(String, u64, Vec<u8>),
     /// A line that fell out of the bounded timeline.
     DropTimeline(String, u64),
-    /// A lease, by its address.
-    Lease(String, Vec<u8>),
+    /// The leases of an older appliance, which stand elsewhere now.
+    ForgetLeases,
     /// Something of the appliance's own.
     Meta(String, Vec<u8>),
 }
@@ -53,7 +53,7 @@ pub struct Contents {
     pub machines: BTreeMap<String, Vec<u8>>,
     /// Machine name → running number → line.
     pub timelines: BTreeMap<String, BTreeMap<u64, Vec<u8>>>,
-    /// Address → lease.
+    /// Address → lease, as an older appliance left them.
     pub leases: BTreeMap<String, Vec<u8>>,
     /// What the appliance remembers for itself.
     pub meta: BTreeMap<String, Vec<u8>>,
@@ -212,9 +212,7 @@ fn commit<'a>(
                 Write::DropTimeline(name, number) => {
                     timeline.remove((name.as_str(), *number))?;
                 }
-                Write::Lease(address, value) => {
-                    leases.insert(address.as_str(), value.as_slice())?;
-                }
+                Write::ForgetLeases => leases.retain(|_, _| false)?,
                 Write::Meta(key, value) => {
                     meta.insert(key.as_str(), value.as_slice())?;
                 }

@@ -7,6 +7,9 @@
 //! | [`context`] | what `serve` was started with, and what every loop and request is given |
 //! | [`fleet`] | the one owner of desired state and lifecycle: commands in, snapshots out |
 //! | [`journal`] | durable state |
+//! | [`leases`] | the log of leases, durable before a client hears of its own |
+//! | [`doctor`] | looks at machines that boot, and keeps what was noticed of the network |
+//! | [`metrics`] | what the services count |
 //! | [`images`] | the OS images in the store, hashed in the background |
 //! | [`local_folder`] | where Butane finds the files beside it |
 //! | [`render`] | config parts → one Ignition config for one machine |
@@ -29,6 +32,7 @@ mod cli;
 mod clock;
 mod configuration;
 mod context;
+mod doctor;
 mod fetcher;
 #[cfg(test)]
 mod fixture;
@@ -36,7 +40,9 @@ mod fleet;
 mod images;
 mod init;
 mod journal;
+mod leases;
 mod local_folder;
+mod metrics;
 mod planning;
 mod render;
 mod serve;
@@ -75,6 +81,10 @@ enum Command {
     Grant(cli::operator::GrantCommand),
     /// Install a machine again, as a new generation
     Reinstall(cli::operator::MachineName),
+    /// Save what a machine said while it booted, for a packet analyser
+    Pcap(cli::network::Pcap),
+    /// Every address that is lent, in a table
+    Leases(cli::client::Appliance),
     /// The appliance itself
     #[command(subcommand)]
     Appliance(cli::operator::ApplianceCommand),
@@ -137,6 +147,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Reinstall(machine) => {
             cli::operator::reinstall(&machine).map(|()| ExitCode::SUCCESS)
         }
+        Command::Pcap(arguments) => cli::network::pcap(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Leases(appliance) => cli::network::leases(&appliance).map(|()| ExitCode::SUCCESS),
         Command::Appliance(command) => {
             cli::operator::appliance(&command).map(|()| ExitCode::SUCCESS)
         }

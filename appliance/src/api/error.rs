@@ -21,6 +21,11 @@ impl ApiError {
         }
     }
 
+    /// What went wrong.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// While cluster.yaml is broken nobody is served; machines ask again.
     pub fn no_cluster() -> Self {
         Self::new(

@@ -5,16 +5,18 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 
 use crate::context::Context;
 use crate::ui;
 
 mod agent;
-mod boot;
+pub mod boot;
 mod error;
 mod events;
 pub mod files;
+mod metrics;
+mod network;
 mod operator;
 mod request;
 #[cfg(test)]
@@ -36,14 +38,16 @@ pub fn router(context: Context) -> Router {
         .route("/", get(ui::rack))
         .route("/machines/{name}", get(ui::machine))
         .route("/assets/{name}", get(ui::asset))
+        .route("/favicon.ico", get(ui::icon))
         // iPXE.
         .route("/boot.ipxe", get(boot::first_script))
         .route("/ipxe", get(boot::machine_script))
         // Files, with ranges.
-        .nest_service("/boot", files::boot(&context))
-        .nest_service("/modules", files::modules(&context))
-        .nest_service("/images", files::images(&context))
-        .nest_service("/toolbox", files::toolbox(&context))
+        .route("/boot/{*path}", any(files::serve))
+        .route("/modules/{*path}", any(files::serve))
+        .route("/images/{*path}", any(files::serve))
+        .route("/toolbox/{*path}", any(files::serve))
+        .route("/uki/{*path}", any(files::serve))
         // The agent and the installed system.
         .route("/agent/v1/time", get(agent::time))
         .route(
@@ -63,10 +67,14 @@ pub fn router(context: Context) -> Router {
             "/api/v1/machines/{name}/reinstall",
             post(operator::reinstall),
         )
+        .route("/api/v1/machines/{name}/boot.pcap", get(network::recording))
+        .route("/api/v1/leases", get(network::leases))
         .route("/api/v1/events", get(events::stream))
         .route("/api/v1/export", get(operator::export))
         .route("/api/v1/appliance/reboot", post(operator::reboot))
         .route("/api/v1/appliance/poweroff", post(operator::power_off))
+        // Monitoring.
+        .route("/metrics", get(metrics::page))
         .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "there is nothing here") })
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn(harden))

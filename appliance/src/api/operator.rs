@@ -9,6 +9,7 @@ use hardway_model::inventory::Inventory;
 use hardway_model::lifecycle::{Event, MachineState};
 use hardway_model::plan::{Decision, Grant};
 use hardway_model::view::{GrantRequest, MachineDetail, MachineView};
+use hardway_netboot::dhcp::Lease;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -98,7 +99,8 @@ pub async fn export(_: Operator, State(context): State<Context>) -> Result<Json<
     let journal = context.fleet.journal().clone();
     let read = tokio::task::spawn_blocking(move || journal.read());
     let contents = read.await.map_err(anyhow::Error::from)??;
-    Ok(Json(exported(&contents)))
+    let leases = context.fleet.leases().await?;
+    Ok(Json(exported(&contents, &leases)))
 }
 
 /// `POST /api/v1/appliance/reboot`
@@ -204,7 +206,7 @@ fn disk_to_grant(context: &Context, name: &str, disk: Option<String>) -> Result<
     }
 }
 
-fn exported(contents: &Contents) -> Value {
+fn exported(contents: &Contents, leases: &[Lease]) -> Value {
     let value = |bytes: &Vec<u8>| serde_json::from_slice(bytes).unwrap_or(Value::Null);
     let table = |rows: &std::collections::BTreeMap<String, Vec<u8>>| -> Value {
         rows.iter()
@@ -216,11 +218,15 @@ fn exported(contents: &Contents) -> Value {
         .iter()
         .map(|(name, lines)| (name.clone(), lines.values().map(value).collect::<Value>()))
         .collect();
+    let leases: Value = leases
+        .iter()
+        .map(|lease| (lease.address.to_string(), json!(lease)))
+        .collect();
     json!({
         "version": 1,
         "machines": table(&contents.machines),
         "timelines": timelines,
-        "leases": table(&contents.leases),
+        "leases": leases,
         "meta": table(&contents.meta),
     })
 }

@@ -1,14 +1,20 @@
 //! What requests bring: JSON bodies and the operator's token.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use super::ApiError;
 use crate::context::Context;
 use crate::fleet::same_secret;
+
+/// How long a client has for the whole body. The largest is a megabyte.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A JSON body, whatever its content type.
 pub struct Body<T>(pub T);
@@ -17,7 +23,14 @@ impl<T: DeserializeOwned> FromRequest<Context> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, context: &Context) -> Result<Self, ApiError> {
-        let bytes = Bytes::from_request(request, context).await;
+        let bytes = timeout(PATIENCE, Bytes::from_request(request, context)).await;
+        let bytes = bytes.map_err(|_| {
+            let patience = PATIENCE.as_secs();
+            ApiError::new(
+                StatusCode::REQUEST_TIMEOUT,
+                format!("the body did not arrive within {patience} s"),
+            )
+        })?;
         let bytes = bytes.map_err(|rejection| {
             ApiError::new(rejection.status(), format!("reading the body: {rejection}"))
         })?;

@@ -2,7 +2,9 @@
 //! operator asks is in [`operator`].
 
 mod disks;
+mod network;
 mod operator;
+mod starting;
 
 use axum::http::StatusCode;
 use hardway_model::inventory::{Content, Inventory};

@@ -8,6 +8,7 @@ use hardway_model::view::{MachineDetail, MachineView, Status};
 use serde::Serialize;
 
 use super::ApiError;
+use crate::clock;
 use crate::context::Context;
 use crate::fleet::Snapshot;
 
@@ -56,6 +57,7 @@ pub fn status(context: &Context) -> StatusWithWarnings {
             declared: rows.len(),
             running: rows.iter().filter(runs).count(),
             ready: rows.iter().filter(runs).filter(ready).count(),
+            notices: context.notices.list(),
         },
         warnings: context.images.list(),
     }
@@ -94,6 +96,7 @@ pub fn view(context: &Context, snapshot: &Snapshot, name: &str) -> Option<Machin
         installed_generation: state.installed.as_ref().map(|receipt| receipt.generation),
         installs_begun: state.installs_begun,
         checks: context.checks.of(name),
+        diagnosis: state.boot.diagnosis(clock::now()),
         last_seen: state.last_seen,
         figures: state.figures.clone(),
     })
@@ -110,6 +113,7 @@ pub async fn detail(context: &Context, name: &str) -> Result<MachineDetail, ApiE
         installed: state.installed.clone(),
         planned: state.planned.clone(),
         grants: state.grants.clone(),
+        boot: state.boot.clone(),
         timeline: context.fleet.timeline(name).await?,
     })
 }

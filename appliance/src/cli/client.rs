@@ -35,13 +35,22 @@ pub struct Appliance {
 impl Appliance {
     /// Reads something.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let text = self.text(self.asked(path), path)?;
+        serde_json::from_str(&text).with_context(|| format!("reading the answer to {path}"))
+    }
+
+    /// Reads something that is no text.
+    pub fn get_bytes(&self, path: &str) -> anyhow::Result<Vec<u8>> {
+        self.bytes(self.asked(path), path)
+    }
+
+    fn asked(&self, path: &str) -> Result<Response<ureq::Body>, ureq::Error> {
         let request = agent().get(self.address(path));
         let request = match &self.token {
             Some(token) => request.header("Authorization", format!("Bearer {token}")),
             None => request,
         };
-        let text = self.text(request.call(), path)?;
-        serde_json::from_str(&text).with_context(|| format!("reading the answer to {path}"))
+        request.call()
     }
 
     /// Asks for something to be done; the answer's text may be empty.
@@ -68,16 +77,24 @@ impl Appliance {
         answer: Result<Response<ureq::Body>, ureq::Error>,
         path: &str,
     ) -> anyhow::Result<String> {
+        String::from_utf8(self.bytes(answer, path)?).context("reading the answer")
+    }
+
+    fn bytes(
+        &self,
+        answer: Result<Response<ureq::Body>, ureq::Error>,
+        path: &str,
+    ) -> anyhow::Result<Vec<u8>> {
         let mut response = answer.with_context(|| {
             let asked = self.address(path);
             format!("asking {asked} (--url or HARDWAY_URL says where the appliance is)")
         })?;
         let body = response.body_mut().with_config().limit(ANSWER);
-        let text = body.read_to_string().context("reading the answer")?;
+        let bytes = body.read_to_vec().context("reading the answer")?;
         if response.status().is_success() {
-            return Ok(text);
+            return Ok(bytes);
         }
-        match serde_json::from_str::<ErrorBody>(&text) {
+        match serde_json::from_slice::<ErrorBody>(&bytes) {
             Ok(body) => anyhow::bail!("{}", body.error),
             Err(_) => anyhow::bail!("{} answered {}", self.address(path), response.status()),
         }

@@ -6,6 +6,7 @@
 //! | [`client`] | speaks to an appliance |
 //! | [`disk_image`] | reads the disks that a plan is made for |
 //! | [`operator`] | looks at machines and acts on them, over the API |
+//! | [`network`] | leases, and packets of a machine's boot |
 //! | [`ignition`] | judges, merges and translates Ignition configs |
 //! | [`kernel_command_line`] | finds the config that real Ignition would be pointed to |
 //! | [`media`] | makes media for the appliance |
@@ -16,4 +17,5 @@ mod disk_image;
 pub mod ignition;
 mod kernel_command_line;
 pub mod media;
+pub mod network;
 pub mod operator;

@@ -14,9 +14,9 @@ use crate::ui::rows::{self, Disk, Hold, Line, Row};
 #[derive(clap::Args)]
 pub struct MachineName {
     /// Its name in cluster.yaml, or the hyphenated MAC of an undeclared machine
-    name: String,
+    pub name: String,
     #[command(flatten)]
-    appliance: Appliance,
+    pub appliance: Appliance,
 }
 
 /// Looking at machines.
@@ -144,7 +144,8 @@ pub fn export(appliance: &Appliance) -> anyhow::Result<()> {
 }
 
 impl MachineName {
-    fn path(&self, rest: &str) -> String {
+    /// The path of something of this machine.
+    pub fn path(&self, rest: &str) -> String {
         format!("/api/v1/machines/{}{rest}", escaped(&self.name))
     }
 }
@@ -162,7 +163,8 @@ fn escaped(segment: &str) -> String {
         .collect()
 }
 
-fn print_json(appliance: &Appliance, path: &str) -> anyhow::Result<()> {
+/// Prints what the API answers.
+pub fn print_json(appliance: &Appliance, path: &str) -> anyhow::Result<()> {
     let value: Value = appliance.get(path)?;
     println!("{}", serde_json::to_string_pretty(&value)?);
     Ok(())
@@ -189,7 +191,10 @@ fn table(machines: Vec<MachineView>) -> Vec<Vec<String>> {
         };
         let bytes = row.bar.map_or(row.bytes, |bar| bar.words);
         let progress = format!("{} {bytes}", row.step).trim().to_owned();
-        let state = row.phase.to_owned();
+        let state = match row.diagnosis {
+            Some(diagnosis) => format!("{}, {diagnosis}", row.phase),
+            None => row.phase.to_owned(),
+        };
         lines.push(vec![
             row.name,
             row.profile,
@@ -205,7 +210,7 @@ fn table(machines: Vec<MachineView>) -> Vec<Vec<String>> {
 }
 
 /// Columns as wide as their widest cell, two spaces apart.
-fn print_table(lines: &[Vec<String>]) {
+pub fn print_table(lines: &[Vec<String>]) {
     for line in aligned(lines) {
         println!("{line}");
     }

@@ -1,30 +1,36 @@
 //! The task that owns every machine's state.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::net::Ipv4Addr;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use hardway_model::cluster::Cluster;
 use hardway_model::lifecycle::{self, Effect, Event, MachineState, TimelineEntry};
-use hardway_netboot::dhcp::Lease;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::{Command, Snapshot};
 use crate::clock;
-use crate::journal::{Committed, Journal, Write};
+use crate::journal::{Committed, Contents, Journal, Write};
 
 /// Lines kept of each machine's timeline.
 pub const TIMELINE_LENGTH: usize = 500;
 /// Undeclared machines that are remembered; the one unheard of for longest makes room.
 const UNDECLARED: usize = 500;
+/// Commands that are obeyed before a snapshot is published.
+const TOGETHER: usize = 256;
 
 pub struct Owner {
     journal: Journal,
     snapshot: Snapshot,
     timelines: BTreeMap<String, Timeline>,
-    leases: BTreeMap<Ipv4Addr, Lease>,
+    /// Names of the machines of cluster.yaml.
+    declared: HashSet<String>,
     publish: watch::Sender<Arc<Snapshot>>,
     changes: broadcast::Sender<Arc<str>>,
+    /// Names of what changed since the last snapshot was published, each once.
+    changed: Vec<Arc<str>>,
+    /// Who is answered when the next snapshot is published.
+    answers: Vec<(oneshot::Sender<Option<Committed>>, Option<Committed>)>,
 }
 
 #[derive(Default)]
@@ -35,13 +41,16 @@ struct Timeline {
 }
 
 impl Owner {
-    pub fn load(journal: Journal, changes: broadcast::Sender<Arc<str>>) -> anyhow::Result<Self> {
-        let contents = journal.read()?;
+    pub fn load(
+        contents: &Contents,
+        journal: Journal,
+        changes: broadcast::Sender<Arc<str>>,
+    ) -> anyhow::Result<Self> {
         let mut snapshot = Snapshot::default();
         for (name, value) in &contents.machines {
             let state: MachineState = serde_json::from_slice(value)
                 .with_context(|| format!("reading the journal's state of {name}"))?;
-            snapshot.machines.insert(name.clone(), Arc::new(state));
+            snapshot.machines.insert_mut(name.clone(), Arc::new(state));
         }
         let mut timelines: BTreeMap<String, Timeline> = BTreeMap::new();
         for (name, lines) in &contents.timelines {
@@ -53,20 +62,16 @@ impl Owner {
                 timeline.next = number + 1;
             }
         }
-        let mut leases = BTreeMap::new();
-        for (address, value) in &contents.leases {
-            let lease: Lease = serde_json::from_slice(value)
-                .with_context(|| format!("reading the journal's lease of {address}"))?;
-            leases.insert(lease.address, lease);
-        }
         let (publish, _) = watch::channel(Arc::new(snapshot.clone()));
         Ok(Self {
             journal,
             snapshot,
             timelines,
-            leases,
+            declared: HashSet::new(),
             publish,
             changes,
+            changed: Vec::new(),
+            answers: Vec::new(),
         })
     }
 
@@ -75,8 +80,12 @@ impl Owner {
     }
 
     pub async fn run(mut self, mut queue: mpsc::Receiver<Command>) {
-        while let Some(command) = queue.recv().await {
-            self.obey(command);
+        let mut commands = Vec::with_capacity(TOGETHER);
+        while queue.recv_many(&mut commands, TOGETHER).await > 0 {
+            for command in commands.drain(..) {
+                self.obey(command);
+            }
+            self.publish();
         }
     }
 
@@ -84,10 +93,12 @@ impl Owner {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Record { name, event, done } => {
-                let _ = done.send(self.record(&name, *event));
+                let committed = self.record(&name, *event, done.is_some());
+                self.answers.extend(done.map(|done| (done, committed)));
             }
             Command::Adopt { from, to, done } => {
-                let _ = done.send(self.adopt(&from, &to));
+                let committed = self.adopt(&from, &to);
+                self.answers.push((done, committed));
             }
             Command::Configure {
                 cluster,
@@ -95,34 +106,33 @@ impl Owner {
                 done,
             } => {
                 if let Some(cluster) = cluster {
-                    for machine in &cluster.machines {
-                        let machines = &mut self.snapshot.machines;
-                        machines.entry(machine.name.clone()).or_insert_with(fresh);
-                    }
-                    self.snapshot.cluster = Some(cluster);
+                    self.declare(&cluster);
+                    self.snapshot.declare(cluster);
                 }
                 self.snapshot.problems = problems;
-                self.publish("");
-                let _ = done.send(None);
+                self.has_changed("");
+                self.answers.push((done, None));
             }
             Command::Timeline { name, answer } => {
                 let lines = self.timelines.get(&name).map(|timeline| &timeline.lines);
                 let lines = lines.into_iter().flatten();
                 let _ = answer.send(lines.map(|(_, entry)| entry.clone()).collect());
             }
-            Command::StoreLease { lease, done } => {
-                let write =
-                    json(&*lease).map(|value| Write::Lease(lease.address.to_string(), value));
-                self.leases.insert(lease.address, *lease);
-                let _ = done.send(write.map(|write| self.journal.commit(vec![write])));
-            }
-            Command::Leases { answer } => {
-                let _ = answer.send(self.leases.values().cloned().collect());
+        }
+    }
+
+    fn declare(&mut self, cluster: &Cluster) {
+        let names = cluster.machines.iter().map(|machine| machine.name.clone());
+        self.declared = names.collect();
+        for name in &self.declared {
+            if !self.snapshot.machines.contains_key(name) {
+                self.snapshot.machines.insert_mut(name.clone(), fresh());
             }
         }
     }
 
-    fn record(&mut self, name: &str, event: Event) -> Option<Committed> {
+    /// An event that nobody waits for is durable a little later.
+    fn record(&mut self, name: &str, event: Event, is_awaited: bool) -> Option<Committed> {
         let state = match self.snapshot.machines.get(name) {
             Some(state) => MachineState::clone(state),
             None => {
@@ -143,13 +153,14 @@ impl Owner {
             writes.push(Write::Machine(name.to_owned(), value));
         }
         let machines = &mut self.snapshot.machines;
-        machines.insert(name.to_owned(), Arc::new(state));
-        self.publish(name);
-        self.write(writes, persist)
+        machines.insert_mut(name.to_owned(), Arc::new(state));
+        self.has_changed(name);
+        self.write(writes, persist && is_awaited)
     }
 
     fn adopt(&mut self, from: &str, to: &str) -> Option<Committed> {
-        let undeclared = self.snapshot.machines.remove(from)?;
+        let undeclared = self.snapshot.machines.get(from).cloned()?;
+        self.snapshot.machines.remove_mut(from);
         let timeline = self.timelines.remove(from).unwrap_or_default();
         let mut state = match self.snapshot.machines.get(to) {
             Some(state) => MachineState::clone(state),
@@ -159,14 +170,15 @@ impl Owner {
         state.identity = undeclared.identity.clone();
         state.first_seen = state.first_seen.or(undeclared.first_seen);
         state.figures = undeclared.figures.clone();
+        state.boot = undeclared.boot.clone();
         let mut writes = vec![Write::ForgetMachine(from.to_owned())];
         for (_, entry) in timeline.lines {
             self.append(to, entry, &mut writes);
         }
         writes.extend(json(&state).map(|value| Write::Machine(to.to_owned(), value)));
         let machines = &mut self.snapshot.machines;
-        machines.insert(to.to_owned(), Arc::new(state));
-        self.publish("");
+        machines.insert_mut(to.to_owned(), Arc::new(state));
+        self.has_changed("");
         self.write(writes, true)
     }
 
@@ -196,32 +208,39 @@ impl Owner {
 
     /// Keeps strangers from filling memory and journal.
     fn make_room(&mut self) {
-        let cluster = self.snapshot.cluster.clone();
-        let declared = |name: &str| {
-            let machine = cluster.as_ref().and_then(|cluster| cluster.machine(name));
-            machine.is_some()
-        };
-        let strangers = || {
-            self.snapshot
-                .machines
-                .iter()
-                .filter(|(name, _)| !declared(name))
-        };
-        if strangers().count() < UNDECLARED {
+        // Every declared machine has a state.
+        if self.snapshot.machines.size() < self.declared.len() + UNDECLARED {
             return;
         }
-        let oldest = strangers().min_by_key(|(_, state)| state.last_seen);
+        let machines = self.snapshot.machines.iter();
+        let oldest = machines
+            .filter(|(name, _)| !self.declared.contains(*name))
+            .min_by_key(|(_, state)| state.last_seen);
         if let Some(name) = oldest.map(|(name, _)| name.clone()) {
-            self.snapshot.machines.remove(&name);
+            self.snapshot.machines.remove_mut(&name);
             self.timelines.remove(&name);
             self.journal.append(vec![Write::ForgetMachine(name)]);
         }
     }
 
-    fn publish(&self, changed: &str) {
-        self.publish.send_replace(Arc::new(self.snapshot.clone()));
-        // Nobody subscribed is no error.
-        let _ = self.changes.send(changed.into());
+    fn has_changed(&mut self, name: &str) {
+        if !self.changed.iter().any(|changed| **changed == *name) {
+            self.changed.push(name.into());
+        }
+    }
+
+    /// Lets everybody see what changed, then answers who asked for it.
+    fn publish(&mut self) {
+        if !self.changed.is_empty() {
+            self.publish.send_replace(Arc::new(self.snapshot.clone()));
+        }
+        for name in self.changed.drain(..) {
+            // Nobody subscribed is no error.
+            let _ = self.changes.send(name);
+        }
+        for (done, committed) in self.answers.drain(..) {
+            let _ = done.send(committed);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Events in, snapshots out.
 
+use hardway_model::identity::{Identity, MacAddress};
 use hardway_model::lifecycle::{Phase, Severity};
 
 use super::*;
@@ -29,7 +30,11 @@ async fn states_and_timelines_survive_a_restart() {
     // Read as a second start would, from what is on the disk.
     let copy = appliance.folder.path().join("copy.redb");
     std::fs::copy(appliance.folder.path().join("journal.redb"), &copy).unwrap();
-    let restarted = Fleet::start(Journal::open(&copy).unwrap()).unwrap();
+    let restarted = Fleet::start(
+        Journal::open(&copy).unwrap(),
+        &appliance.folder.path().join("copy.log"),
+    )
+    .unwrap();
     let after = restarted.snapshot().machines["node1"].clone();
     assert_eq!(
         (after.generation, &after.token),
@@ -68,7 +73,7 @@ async fn strangers_are_bounded_and_declared_machines_stay() {
     let snapshot = fleet.snapshot();
     assert!(snapshot.machines.contains_key("node1"));
     assert!(snapshot.machines.contains_key("stranger-599"));
-    assert_eq!(snapshot.machines.len(), 501);
+    assert_eq!(snapshot.machines.size(), 501);
 }
 
 #[tokio::test]
@@ -86,4 +91,56 @@ fn secrets_are_compared_whole() {
     for other in ["", "ab", "abd", "abcd"] {
         assert!(!same_secret("abc", other), "{other}");
     }
+}
+
+/// Looked up or looked for, an identity is the same machine.
+#[tokio::test]
+async fn a_packets_sender_is_who_the_cluster_says() {
+    let cluster = r#"version: 1
+cluster: {name: lab, domain: lab.internal}
+network:
+  address: 10.77.0.1/24
+  dhcp: {mode: server, pool: 10.77.0.100-10.77.0.199}
+images:
+  node:
+    file: node.img.zst
+    sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+profiles:
+  etcd: {image: node, disk: {min_size: 1GiB}, wipe: never, config: [base.bu]}
+machines:
+  - {name: one, match: {mac: "52:54:00:00:00:01"}, profile: etcd, address: 10.77.0.11}
+  - {name: two, match: {mac: "52:54:00:00:00:02"}, profile: etcd, address: 10.77.0.12}
+  - {name: three, match: {uuid: "4c4c4544-0042-3510-8052-b7c04f564231"}, profile: etcd, address: 10.77.0.13}
+"#;
+    let appliance = Appliance::with(cluster).await;
+    let snapshot = appliance.context.fleet.snapshot();
+    let cluster = snapshot.cluster.as_ref().unwrap();
+    let mac = |last| MacAddress([0x52, 0x54, 0, 0, 0, last]);
+    let uuid = Some("4c4c4544-0042-3510-8052-b7c04f564231".to_owned());
+    let mut found = Vec::new();
+    for macs in [
+        vec![],
+        vec![mac(1)],
+        vec![mac(9)],
+        vec![mac(1), mac(2)],
+        vec![mac(9), mac(2)],
+    ] {
+        for uuid in [None, uuid.clone()] {
+            let identity = Identity {
+                macs: macs.clone(),
+                uuid,
+                ..Identity::default()
+            };
+            let expected = cluster.identify(&identity);
+            assert_eq!(
+                snapshot.find(&identity).map(|(machine, _)| machine),
+                expected
+            );
+            found.push(expected.map_or("", |machine| &machine.name));
+        }
+    }
+    assert_eq!(
+        found,
+        ["", "three", "one", "one", "", "three", "", "", "two", "two"]
+    );
 }

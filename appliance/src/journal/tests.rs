@@ -27,7 +27,6 @@ async fn everything_is_there_after_reopening() {
         machine("node1", "2"),
         Write::Timeline("node1".into(), 1, b"\"second\"".to_vec()),
         Write::DropTimeline("node1".into(), 0),
-        Write::Lease("10.77.0.11".into(), b"{}".to_vec()),
         Write::Meta("key".into(), b"1".to_vec()),
     ];
     journal.commit(writes).wait().await.unwrap();
@@ -38,7 +37,6 @@ async fn everything_is_there_after_reopening() {
     assert_eq!(reopened, contents);
     assert_eq!(reopened.machines["node1"], b"2");
     assert_eq!(reopened.timelines["node1"].keys().collect::<Vec<_>>(), [&1]);
-    assert_eq!(reopened.leases["10.77.0.11"], b"{}");
     assert_eq!(reopened.meta["key"], b"1");
 }
 

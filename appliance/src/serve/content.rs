@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
@@ -70,6 +71,18 @@ impl Content {
         &self.pieces
     }
 
+    /// What of each piece lies in `range` of the whole, in order; within the piece.
+    pub fn parts(&self, range: Range<u64>) -> impl Iterator<Item = (&Piece, Range<u64>)> {
+        let mut start = 0;
+        self.pieces.iter().filter_map(move |piece| {
+            let length = piece.length();
+            let first = range.start.saturating_sub(start).min(length);
+            let end = range.end.saturating_sub(start).min(length);
+            start += length;
+            (first < end).then_some((piece, first..end))
+        })
+    }
+
     /// Fills `buffer` from `offset` on.
     ///
     /// # Errors
@@ -133,6 +146,9 @@ mod tests {
                 assert_eq!(buffer, whole[start..end]);
             }
         }
+        let parts: Vec<_> = content.parts(1..8).map(|(_, part)| part).collect();
+        assert_eq!(parts, [1..3, 0..4, 0..1]);
+        assert_eq!(content.parts(7..7).count(), 0);
         let beyond = content.read_exact_at(&mut [0; 2], 9).unwrap_err();
         assert_eq!(beyond.kind(), io::ErrorKind::UnexpectedEof);
     }

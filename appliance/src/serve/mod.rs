@@ -18,16 +18,25 @@ use tokio::task::JoinSet;
 use crate::context::{Context, Options, UNDER_INIT};
 use crate::fleet::Fleet;
 use crate::journal::Journal;
-use crate::{checks, configuration, images, token};
+use crate::metrics::Metrics;
+use crate::{checks, configuration, doctor, images, token};
 
+pub mod boot_files;
 pub mod content;
+mod capture;
+mod datagrams;
 mod dhcp;
 mod dns;
+mod grub_scripts;
 pub mod http;
 mod ntp;
+mod packet_socket;
 mod router_advertisement;
 mod socket;
 mod tftp;
+mod thread;
+
+use boot_files::BootFiles;
 
 /// The pause after a service's first failure; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -56,17 +65,25 @@ async fn serve(options: Options) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("making the state folder {}", state.display()))?;
     let admin_token = token::load(&options)?;
     let journal = Journal::open(&state.join("journal.redb"))?;
+    let fleet = Fleet::start(journal, &state.join("leases.log"))?;
     let (ending, mut endings) = mpsc::channel(1);
     let under_init = std::env::var_os(UNDER_INIT).is_some();
     let context = Context {
         ending: under_init.then(|| ending.clone()),
-        fleet: Fleet::start(journal)?,
+        metrics: Arc::new(Metrics {
+            events_dropped: fleet.dropped(),
+            ..Metrics::default()
+        }),
+        notices: Arc::default(),
+        recorder: Arc::default(),
+        fleet,
         admin_token: admin_token.into(),
         started: Instant::now(),
         checks: Arc::default(),
         documents: Arc::default(),
         config_gate: Arc::default(),
         images: Arc::default(),
+        boot_files: Arc::new(BootFiles::of(options.payload.join("boot"))),
         options: Arc::new(options),
     };
     let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
@@ -104,8 +121,10 @@ fn start(context: &Context) -> JoinSet<()> {
     );
     supervise(&mut services, context, "checks", checks::run);
     supervise(&mut services, context, "images", images::run);
+    supervise(&mut services, context, "doctor", doctor::run);
     supervise(&mut services, context, "http", http::run);
     supervise(&mut services, context, "dhcp", dhcp::run);
+    supervise(&mut services, context, "capture", capture::run);
     supervise(&mut services, context, "tftp", tftp::run);
     supervise(&mut services, context, "dns", dns::run);
     supervise(&mut services, context, "ntp", ntp::run);

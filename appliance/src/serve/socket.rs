@@ -1,11 +1,13 @@
 //! Sockets on the provisioning network.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use hardway_model::cluster::Cluster;
+use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UdpSocket};
 
@@ -74,4 +76,33 @@ pub async fn tcp(address: Ipv4Addr, port: u16) -> anyhow::Result<TcpListener> {
     TcpListener::bind((address, port))
         .await
         .with_context(|| format!("binding TCP {address}:{port}"))
+}
+
+/// Asks for a receive buffer of this many bytes, past the system's limit where this process may. What
+/// is not granted is no error: the socket works with less.
+pub fn enlarge_receive_buffer(socket: &impl AsFd, bytes: usize) {
+    let _ = setsockopt(socket, sockopt::RcvBufForce, &bytes)
+        .or_else(|_| setsockopt(socket, sockopt::RcvBuf, &bytes));
+}
+
+/// Datagrams that the kernel ever dropped at a socket, since its buffer was full (SO_MEMINFO, linux
+/// include/uapi/linux/sock_diag.h).
+pub fn dropped(socket: &impl AsRawFd) -> std::io::Result<u32> {
+    const DROPS: usize = 8;
+    let mut figures = [0_u32; 9];
+    let mut length = size_of_val(&figures) as libc::socklen_t;
+    // SAFETY: the pointers are to an array of the size that is given, and to that size.
+    let outcome = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            figures.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    match outcome {
+        -1 => Err(std::io::Error::last_os_error()),
+        _ => Ok(figures[DROPS]),
+    }
 }

@@ -13,7 +13,7 @@ pub mod rows;
 #[cfg(test)]
 mod tests;
 
-use rows::{Disk, Hold, Line, Nic, Row};
+use rows::{Disk, Hold, Line, Nic, NoticeLine, Row};
 
 /// What stands on every page.
 struct Top {
@@ -22,6 +22,8 @@ struct Top {
     addresses: String,
     problems: Vec<String>,
     warnings: Vec<String>,
+    /// What was noticed of the network, the latest first.
+    notices: Vec<NoticeLine>,
     serving: bool,
     declared: usize,
     running: usize,
@@ -114,6 +116,7 @@ pub async fn asset(Path(name): Path<String>) -> Result<impl IntoResponse, ApiErr
             "text/javascript; charset=utf-8",
             include_str!("assets/live.js"),
         ),
+        "icon.svg" => ("image/svg+xml", ICON),
         _ => {
             return Err(ApiError::new(
                 StatusCode::NOT_FOUND,
@@ -128,6 +131,13 @@ pub async fn asset(Path(name): Path<String>) -> Result<impl IntoResponse, ApiErr
     Ok((headers, content))
 }
 
+/// `GET /favicon.ico`, which browsers ask for before they have read a page.
+pub async fn icon() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "image/svg+xml")], ICON)
+}
+
+const ICON: &str = include_str!("assets/icon.svg");
+
 fn top(context: &Context) -> Top {
     let views::StatusWithWarnings { status, warnings } = views::status(context);
     let addresses: Vec<String> = status.addresses.iter().map(ToString::to_string).collect();
@@ -138,6 +148,12 @@ fn top(context: &Context) -> Top {
         addresses: addresses.join(", "),
         problems: status.problems,
         warnings,
+        notices: status
+            .notices
+            .into_iter()
+            .rev()
+            .map(NoticeLine::new)
+            .collect(),
         declared: status.declared,
         running: status.running,
         ready: status.ready,

@@ -1,9 +1,10 @@
 //! Views → words for the pages and for the command line's tables.
 
+use hardway_model::boot::Diagnosis;
 use hardway_model::inventory::{Content, Firmware};
 use hardway_model::lifecycle::{Phase, Severity, TimelineEntry, Timestamp};
 use hardway_model::quantity::{ByteSize, Elapsed};
-use hardway_model::view::{CheckView, MachineDetail, MachineView};
+use hardway_model::view::{CheckView, MachineDetail, MachineView, Notice};
 use hardway_model::{inventory, lifecycle};
 
 use crate::clock;
@@ -20,6 +21,8 @@ pub struct Row {
     pub generation: String,
     pub address: String,
     pub checks: Vec<CheckView>,
+    /// The name of what is wrong with its boot.
+    pub diagnosis: Option<&'static str>,
     pub last_seen: String,
 }
 
@@ -51,6 +54,7 @@ impl Row {
             name: view.name,
             declared: view.declared,
             checks: view.checks,
+            diagnosis: view.diagnosis.map(Diagnosis::name),
         }
     }
 }
@@ -150,9 +154,28 @@ pub fn facts(detail: &MachineDetail) -> Vec<(&'static str, String)> {
     for grant in &detail.grants {
         facts.push(("Grant", format!("disk {} may be written once", grant.disk)));
     }
+    facts.extend(boot_files(detail));
     facts.extend(figures(&detail.machine.figures));
     facts.retain(|(_, value)| !value.is_empty());
     facts
+}
+
+/// Which boot file works, and which did not.
+fn boot_files(detail: &MachineDetail) -> Vec<(&'static str, String)> {
+    let history = &detail.boot;
+    let failed: Vec<String> = history
+        .files
+        .iter()
+        .filter(|(_, record)| record.failed > 0)
+        .map(|(file, record)| match record.failed {
+            1 => format!("{file} (once)"),
+            times => format!("{file} ({times} times)"),
+        })
+        .collect();
+    vec![
+        ("Boots by", history.working().unwrap_or_default().to_owned()),
+        ("Did not run", failed.join(", ")),
+    ]
 }
 
 fn figures(figures: &lifecycle::Figures) -> Vec<(&'static str, String)> {
@@ -246,6 +269,37 @@ impl Nic {
     }
 }
 
+/// One notice of the network.
+pub struct NoticeLine {
+    pub time: String,
+    pub kind: String,
+    pub severity: &'static str,
+    pub text: String,
+}
+
+impl NoticeLine {
+    pub fn new(notice: Notice) -> Self {
+        let text = match notice.count {
+            0 | 1 => notice.text,
+            count => format!("{} ({count} times)", notice.text),
+        };
+        Self {
+            time: clock::utc(notice.time),
+            kind: notice.kind,
+            severity: word(notice.severity),
+            text,
+        }
+    }
+}
+
+fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "info",
+        Severity::Warning => "warning",
+        Severity::Error => "error",
+    }
+}
+
 /// One line of a timeline.
 pub struct Line {
     pub time: String,
@@ -257,11 +311,7 @@ impl Line {
     pub fn new(entry: &TimelineEntry) -> Self {
         Self {
             time: clock::utc(entry.time),
-            severity: match entry.severity {
-                Severity::Info => "info",
-                Severity::Warning => "warning",
-                Severity::Error => "error",
-            },
+            severity: word(entry.severity),
             text: entry.text.clone(),
         }
     }

@@ -38,7 +38,7 @@ fn serve(file: Vec<u8>, lost: usize) -> String {
                 } => encode_data(block, &file[offset as usize..][..length]),
                 Output::Wait(until) => {
                     match own.recv_from(&mut buffer) {
-                        Ok((length, _)) => transfer.handle(&buffer[..length]),
+                        Ok((length, _)) => transfer.handle(&buffer[..length], now),
                         // The server's clock runs fast, so that nobody waits.
                         Err(_) => now = until,
                     }

@@ -42,7 +42,7 @@ fn carry(file: &[u8], fates: &[u8], server_takes_options: bool) -> Result<Vec<u8
         }
         for _ in 0..answers {
             for _ in 0..fate() {
-                server.handle(client.datagram());
+                server.handle(client.datagram(), now);
             }
         }
         let mut buffer = [0; 4096];

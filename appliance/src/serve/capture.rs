@@ -1,0 +1,76 @@
+//! What is said on the wire while machines boot, for the [`Recorder`].
+//!
+//! Recording is the least of the services: it takes frames in measured portions, and what does not fit
+//! the kernel's buffer meanwhile is dropped there and counted, at next to no cost to the others.
+//!
+//! [`Recorder`]: hardway_netboot::recorder::Recorder
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use hardway_netboot::frame::filter;
+use tokio::time::sleep;
+
+use super::packet_socket::{ALL, PacketSocket, hardware_address};
+use super::{socket, thread};
+use crate::clock;
+use crate::context::Context;
+use crate::metrics::Kind;
+
+/// The kernel's buffer, in bytes.
+const BUFFER: usize = 1 << 20;
+/// Frames of one portion.
+const PORTION: usize = 128;
+/// The pause after each.
+const PAUSE: Duration = Duration::from_millis(5);
+/// Bytes that are kept of a frame; the filter asks for no more.
+const LARGEST: usize = 1514;
+
+/// Runs the service.
+pub async fn run(context: Context) -> anyhow::Result<()> {
+    thread::own("capture", context, serve).await
+}
+
+async fn serve(context: Context) -> anyhow::Result<()> {
+    let address = socket::cluster(&context).await.network.address;
+    let interface = socket::interface(&context, address)?;
+    let program = filter::recording(context.options.http_port);
+    let frames = match PacketSocket::open(&interface, ALL, Some(&program), BUFFER) {
+        Err(error) if is_forbidden(&error) => {
+            tracing::warn!("capture: boots are not recorded: {error:#}");
+            std::future::pending().await
+        }
+        opened => opened?,
+    };
+    let own = hardware_address(&interface)?;
+    let recorder = || {
+        let recorder = context.recorder.lock();
+        recorder.unwrap_or_else(PoisonError::into_inner)
+    };
+    recorder().ignore(own);
+    let mut buffer = [0; LARGEST];
+    loop {
+        let mut portion = Vec::new();
+        let take = |frame: &[u8], length| portion.push((Box::<[u8]>::from(frame), length));
+        let received = frames.receive(&mut buffer, PORTION, take).await;
+        received.context("recording frames")?;
+        let now = clock::now();
+        let mut recorder = recorder();
+        for (frame, length) in portion {
+            recorder.record(&frame, length, now);
+        }
+        drop(recorder);
+        let dropped = u64::from(frames.dropped().unwrap_or_default());
+        let counter = context.metrics.dropped.get_or_create(&Kind::of("capture"));
+        counter.inc_by(dropped);
+        drop(counter);
+        socket::still_at(address, &context)?;
+        sleep(PAUSE).await;
+    }
+}
+
+fn is_forbidden(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<std::io::Error>();
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::PermissionDenied)
+}

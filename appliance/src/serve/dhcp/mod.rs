@@ -1,0 +1,139 @@
+//! DHCP on UDP ports 67 and 4011, on a thread of its own.
+//!
+//! Receive what waits, decide, send: offers at once, acknowledgements when their leases are durable.
+//! While leases are being written the thread goes on receiving, and what is decided meanwhile is the
+//! next group. Nothing else is waited for: the fleet hears of what happened to a machine in its time.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hardway_model::cluster::DhcpMode;
+use hardway_model::identity::MacAddress;
+use hardway_model::lifecycle::Timestamp;
+use hardway_netboot::dhcp::{Input, Service, Strangers, World};
+
+use super::{socket, thread};
+use crate::clock;
+use crate::context::Context;
+use crate::fleet::Snapshot;
+use outbox::Outbox;
+use ports::{Arrival, Ports};
+
+mod kind;
+mod link;
+mod outbox;
+mod ports;
+
+/// How often cluster.yaml is looked at while DHCP is off, and the kernel's counters while it is not.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Runs the service.
+pub async fn run(context: Context) -> anyhow::Result<()> {
+    thread::own("dhcp", context, serve).await
+}
+
+async fn serve(context: Context) -> anyhow::Result<()> {
+    while socket::cluster(&context).await.network.dhcp == DhcpMode::Off {
+        tokio::time::sleep(PAUSE).await;
+    }
+    let address = socket::cluster(&context).await.network.address;
+    let interface = socket::interface(&context, address)?;
+    let mut ports = Ports::open(&interface, address)?;
+    let leases = context.fleet.leases().await?;
+    tracing::info!("dhcp: on {interface}, {} leases", leases.len());
+    let mut turn = Turn {
+        service: Service::new(leases, ports.mac()),
+        outbox: Outbox::new(context.clone()),
+        context: context.clone(),
+    };
+    let mut counted = Instant::now();
+    loop {
+        let arrival = tokio::select! {
+            biased;
+            outcome = turn.outbox.stored() => {
+                turn.outbox.release(outcome);
+                Arrival::Nothing
+            }
+            arrival = ports.receive() => arrival?,
+            () = until(turn.service.deadline()) => Arrival::Nothing,
+        };
+        socket::still_at(address, &context)?;
+        turn.decide(&arrival, &ports);
+        turn.outbox.store();
+        turn.outbox.send(&ports).await;
+        if counted.elapsed() > PAUSE {
+            ports.count_dropped(&context.metrics);
+            counted = Instant::now();
+            let mode = socket::cluster(&context).await.network.dhcp;
+            anyhow::ensure!(mode != DhcpMode::Off, "cluster.yaml switches it off");
+        }
+    }
+}
+
+/// Returns at a moment of the wall clock; never without one.
+async fn until(deadline: Option<Timestamp>) {
+    match deadline {
+        Some(at) => {
+            let wait = Duration::from_millis(at.saturating_sub(clock::now()));
+            // The clock may be set: a long wait is cut, and what is too early is decided again.
+            tokio::time::sleep(wait.min(PAUSE)).await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// The engine, and what it decides with.
+struct Turn {
+    service: Service,
+    outbox: Outbox,
+    context: Context,
+}
+
+impl Turn {
+    /// While cluster.yaml is broken nobody is answered.
+    fn decide(&mut self, arrival: &Arrival, ports: &Ports) {
+        let snapshot = self.context.fleet.snapshot();
+        match arrival {
+            Arrival::Nothing => {}
+            Arrival::Datagrams(port) => {
+                for (bytes, source) in ports.inbox().iter() {
+                    self.context.metrics.dhcp(kind::of(bytes), "received");
+                    let port = *port;
+                    let input = Input::Packet {
+                        bytes,
+                        source,
+                        port,
+                    };
+                    self.handle(input, &snapshot);
+                }
+            }
+            Arrival::Seen(all) => {
+                for seen in all {
+                    self.handle(seen.input(), &snapshot);
+                }
+            }
+        }
+        let is_due = |at: Timestamp| at <= clock::now();
+        if self.service.deadline().is_some_and(is_due) {
+            self.handle(Input::Timeout, &snapshot);
+        }
+    }
+
+    fn handle(&mut self, input: Input<'_>, snapshot: &Arc<Snapshot>) {
+        let Some(cluster) = &snapshot.cluster else {
+            return;
+        };
+        let history = |mac: MacAddress| {
+            let stranger = snapshot.machines.get(&mac.hyphenated())?;
+            Some(&stranger.boot)
+        };
+        let world = World {
+            cluster,
+            http_port: self.context.options.http_port,
+            strangers: Strangers::new(&history),
+        };
+        let find = |identity: &_| snapshot.find(identity);
+        let outputs = self.service.handle(input, world, find, clock::now());
+        self.outbox.put(outputs);
+    }
+}
