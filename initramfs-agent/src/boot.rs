@@ -61,10 +61,10 @@ fn run(
 ) -> Result<Infallible> {
     let boot_mac = network::bring_up(arguments.boot_mac, own_drivers, reports)
         .context("bringing the network up")?;
-    clock::set_from(appliance, reports)?;
+    let clock = clock::set_from(appliance, reports)?;
     let mut drivers = Drivers::open(appliance, reports)?;
     drivers.coldplug();
-    Session::new(boot_mac, appliance.clone(), drivers, reports.clone()).run()
+    Session::new(clock, boot_mac, appliance.clone(), drivers, reports.clone()).run()
 }
 
 fn hold(console: &Console, error: &anyhow::Error) {

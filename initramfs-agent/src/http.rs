@@ -72,7 +72,10 @@ pub struct Stream {
 /// One appliance, and the token of this boot.
 #[derive(Clone)]
 pub struct Appliance {
-    agent: ureq::Agent,
+    messages: ureq::Agent,
+    /// With connections of its own: the appliance serves files best on one that never carried a
+    /// message.
+    files: ureq::Agent,
     base: String,
     token: String,
     fetched: Arc<AtomicU64>,
@@ -81,7 +84,7 @@ pub struct Appliance {
 impl Appliance {
     /// For the appliance at `base`, as `http://10.77.0.1`.
     pub fn new(base: &str, token: &str) -> Self {
-        let agent = ureq::Agent::config_builder()
+        let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
             .timeout_connect(Some(PATIENCE))
@@ -89,10 +92,10 @@ impl Appliance {
             .timeout_per_read(Some(PATIENCE))
             .timeout_per_write(Some(PATIENCE))
             .user_agent(concat!("hardway-agent/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .new_agent();
+            .build();
         Self {
-            agent,
+            messages: config.new_agent(),
+            files: config.new_agent(),
             base: base.trim_end_matches('/').to_owned(),
             token: token.to_owned(),
             fetched: Arc::default(),
@@ -125,7 +128,7 @@ impl Appliance {
         let url = self.absolute(url);
         let request = headers
             .iter()
-            .fold(self.agent.get(&url), |request, (name, value)| {
+            .fold(self.files.get(&url), |request, (name, value)| {
                 request.header(name, value)
             });
         self.body(&url, request.call())
@@ -139,7 +142,7 @@ impl Appliance {
             source,
         })?;
         let request = self
-            .agent
+            .messages
             .post(&url)
             .header("content-type", "application/json");
         self.body(&url, request.send(&json[..]))
@@ -158,7 +161,7 @@ impl Appliance {
     /// Opens a resource at `offset`. The server may start earlier: see [`Stream::offset`].
     pub fn stream(&self, url: &str, offset: u64) -> Result<Stream, HttpError> {
         let url = self.absolute(url);
-        let mut request = self.agent.get(&url);
+        let mut request = self.files.get(&url);
         if offset > 0 {
             request = request.header("range", format!("bytes={offset}-"));
         }

@@ -13,9 +13,9 @@ use hardway_userspace::power;
 use crate::apply::{self, Execution, FetchedConfig};
 use crate::drivers::Drivers;
 use crate::http::{Appliance, HttpError};
-use crate::inventory;
 use crate::patience::patiently;
 use crate::reports::Reports;
+use crate::{clock, inventory};
 
 /// How long a failed step stands on the console before the next hello.
 const HOLD: Duration = Duration::from_secs(30);
@@ -33,8 +33,9 @@ pub struct Session {
 }
 
 impl Session {
-    /// A machine that is up and knows its appliance.
+    /// A machine that is up, knows the time and its appliance.
     pub fn new(
+        _clock: clock::IsSet,
         boot_mac: MacAddress,
         appliance: Appliance,
         drivers: Drivers,
