@@ -15,7 +15,7 @@ use crate::artifacts::Artifacts;
 use crate::host_port::{self, Forward, HostPort};
 use crate::rack::{self, HTTP};
 use crate::segment::Segment;
-use crate::vm::{Firmware, NicModel, Vm, VmFolders};
+use crate::vm::{BootOrder, Firmware, NicModel, Vm, VmFolders};
 use crate::working_copy::WorkingCopy;
 use crate::{appliance, interrupt};
 
@@ -37,6 +37,8 @@ pub struct LabOptions {
     pub nodes: Option<usize>,
     /// Firmware of the machines.
     pub firmware: Firmware,
+    /// What the machines boot from first.
+    pub boot: BootOrder,
     /// Memory of each machine in MiB.
     pub memory: u32,
     /// NICs of the machines.

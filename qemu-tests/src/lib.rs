@@ -6,6 +6,7 @@
 //! | [`segment`] | the network between the VMs: a switch with capture, loss and cables to pull |
 //! | [`frame`], [`loss`], [`capture`] | what the segment knows of Ethernet; what it loses; its pcap file |
 //! | [`host_port`] | the host's way onto the segment |
+//! | [`neighbour`], [`rogue`] | other DHCP servers on the segment: one that owns the addresses, one that nobody asked for |
 //! | [`vm`] | one QEMU process: power, reset, screen |
 //! | [`qmp`], [`serial`], [`disk`] | a VM's control socket, console and disks |
 //! | [`accelerator`] | KVM, if guests really start under it, or emulation |
@@ -16,6 +17,8 @@
 //! | [`up`], [`table`], [`figures`] | `hardway-lab up`: the live table and what was measured |
 //! | [`interrupt`] | Ctrl-C |
 //! | [`conformance`], [`blackbox`] | `hardway-lab conformance`: the real programs' own cases |
+//! | [`namespace`], [`interop`] | `hardway-lab interop`: real clients against `hardway serve` |
+//! | [`clients`] | `hardway-lab capture-clients`: what real DHCP clients send |
 //! | [`scenarios`] | `hardway-lab test`: one scenario a file |
 
 pub mod accelerator;
@@ -24,16 +27,22 @@ pub mod appliance;
 pub mod artifacts;
 pub mod blackbox;
 pub mod capture;
+pub mod clients;
 pub mod conformance;
 pub mod disk;
 pub mod figures;
 pub mod frame;
 pub mod host_port;
+pub mod interop;
 pub mod interrupt;
 pub mod lab;
 pub mod loss;
+pub mod lossy_cable;
+pub mod namespace;
+pub mod neighbour;
 pub mod qmp;
 pub mod rack;
+pub mod rogue;
 pub mod scenarios;
 pub mod segment;
 pub mod serial;

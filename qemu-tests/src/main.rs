@@ -7,8 +7,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use hardway_qemu_tests::scenarios::{self, TestOptions};
 use hardway_qemu_tests::up::{self, UpOptions};
-use hardway_qemu_tests::vm::Firmware;
-use hardway_qemu_tests::{conformance, interrupt};
+use hardway_qemu_tests::vm::{BootOrder, Firmware};
+use hardway_qemu_tests::{clients, conformance, interop, interrupt};
 
 /// Virtual machines that prove Hardway: a rack on this computer, without root.
 #[derive(Parser)]
@@ -33,6 +33,9 @@ enum Command {
         /// Firmware of the machines.
         #[arg(long, value_enum, default_value = "bios")]
         firmware: Firmware,
+        /// What the machines boot from first.
+        #[arg(long, value_enum, default_value = "network")]
+        boot: BootOrder,
         /// Memory of each machine in MiB.
         #[arg(long)]
         memory: Option<u32>,
@@ -75,6 +78,28 @@ enum Command {
         #[arg(long)]
         keep: Option<PathBuf>,
     },
+    /// Let real clients talk to `hardway serve` in network namespaces.
+    Interop {
+        /// The case's name, or a part of it; all, without.
+        name: Option<String>,
+        /// The `hardway` program.
+        #[arg(long, default_value = "out/bin/hardway")]
+        program: PathBuf,
+        /// The folder that holds boot/ and modules/; an empty one, without.
+        #[arg(long)]
+        payload: Option<PathBuf>,
+    },
+    /// Record what real DHCP clients send, for the test that replays it.
+    CaptureClients {
+        /// The client's name, or a part of it; all, without.
+        name: Option<String>,
+        /// The `hardway` program.
+        #[arg(long, default_value = "out/bin/hardway")]
+        program: PathBuf,
+        /// Where the recordings go, beside their cluster.yaml.
+        #[arg(long, default_value = "crates/netboot/tests/clients")]
+        folder: PathBuf,
+    },
     /// List the scenarios.
     List,
 }
@@ -96,6 +121,7 @@ fn run(command: Command) -> Result<ExitCode> {
             once,
             nodes,
             firmware,
+            boot,
             memory,
             data_disks,
             keep,
@@ -106,6 +132,7 @@ fn run(command: Command) -> Result<ExitCode> {
             once,
             nodes,
             firmware,
+            boot,
             memory,
             data_disks,
             keep,
@@ -139,6 +166,23 @@ fn run(command: Command) -> Result<ExitCode> {
             } else {
                 ExitCode::FAILURE
             })
+        }
+        Command::Interop {
+            name,
+            program,
+            payload,
+        } => interop::run(&interop::Options { program, payload }, name.as_deref()),
+        Command::CaptureClients {
+            name,
+            program,
+            folder,
+        } => {
+            let options = interop::Options {
+                program,
+                payload: None,
+            };
+            clients::capture(&options, name.as_deref(), &folder)?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::List => {
             scenarios::list();

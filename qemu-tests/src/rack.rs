@@ -93,6 +93,7 @@ pub(crate) fn appliance_vm(
         processors: 1,
         firmware: options.appliance_firmware,
         boot: BootOrder::Disk,
+        uuid: None,
         nic: Some(nic),
         disks: vec![Disk {
             file: disk,
@@ -146,7 +147,8 @@ pub(crate) fn machine_vm(
         memory: options.memory,
         processors: 1,
         firmware: options.firmware,
-        boot: BootOrder::Network,
+        boot: options.boot,
+        uuid: None,
         nic: Some(Nic {
             model: options.nic,
             mac: *mac,

@@ -92,7 +92,7 @@ impl Segment {
     }
 
     /// Loses frames at random from now on: `per_mille` of a thousand, by a generator started at
-    /// `seed`.
+    /// `seed`. What the host sends and gets is spared: it is no part of what is tested.
     pub fn set_loss(&self, per_mille: u32, seed: u64) {
         *lock(&self.switch.loss) = Loss::new(per_mille, seed);
     }
@@ -231,9 +231,6 @@ impl Switch {
         };
         // A full disk ends the capture, not the test.
         let _ = lock(&self.capture).record(&frame);
-        if lock(&self.loss).takes() {
-            return;
-        }
         let known = {
             let mut learned = lock(&self.learned);
             if !frame::is_group(source) {
@@ -242,6 +239,15 @@ impl Switch {
             learned.get(&destination).copied()
         };
         let ports = lock(&self.ports).clone();
+        let is_host = |port: usize| {
+            ports
+                .get(port)
+                .is_some_and(|port| port.kind == PortKind::Host)
+        };
+        let is_spared = is_host(from) || known.is_some_and(is_host);
+        if !is_spared && lock(&self.loss).takes() {
+            return;
+        }
         for (index, port) in ports.iter().enumerate() {
             if index != from && known.is_none_or(|known| known == index) {
                 port.send(&frame);
@@ -352,6 +358,15 @@ mod tests {
         bench.send(0, &frame(BROADCAST, A, 1));
         assert_eq!(bench.receive(1), frame(BROADCAST, A, 1));
         assert_eq!(bench.segment.dhcp_replies(), 0);
+    }
+
+    #[test]
+    fn what_the_host_sends_is_never_lost() {
+        let mut bench = bench(&[PortKind::Host, PortKind::Machine, PortKind::Machine]);
+        bench.segment.set_loss(1000, 1);
+        bench.send(2, &frame(BROADCAST, C, 1));
+        bench.send(0, &frame(BROADCAST, A, 2));
+        assert_eq!(bench.receive(1), frame(BROADCAST, A, 2));
     }
 
     #[test]

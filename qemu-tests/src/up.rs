@@ -16,7 +16,7 @@ use crate::interrupt;
 use crate::lab::{Lab, LabOptions, now};
 use crate::rack::SSH;
 use crate::table::Table;
-use crate::vm::{Firmware, NicModel};
+use crate::vm::{BootOrder, Firmware, NicModel};
 
 /// From the machines' power-on to the last check, under TCG on a machine that is busy otherwise:
 /// three machines take about four minutes on a quiet one.
@@ -36,6 +36,8 @@ pub struct UpOptions {
     pub nodes: Option<usize>,
     /// Firmware of the machines.
     pub firmware: Firmware,
+    /// What the machines boot from first.
+    pub boot: BootOrder,
     /// Memory of each machine in MiB.
     pub memory: Option<u32>,
     /// Further blank disks of each machine.
@@ -52,7 +54,7 @@ pub struct UpOptions {
 pub fn default_memory(firmware: Firmware) -> u32 {
     match firmware {
         Firmware::Bios => 512,
-        Firmware::Uefi => 640,
+        Firmware::Uefi | Firmware::SecureBoot => 640,
     }
 }
 
@@ -72,6 +74,7 @@ pub fn run(options: &UpOptions) -> Result<ExitCode> {
         cluster: options.file.clone(),
         nodes: options.nodes,
         firmware: options.firmware,
+        boot: options.boot,
         memory: options
             .memory
             .unwrap_or_else(|| default_memory(options.firmware)),

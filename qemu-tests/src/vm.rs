@@ -16,8 +16,11 @@ use crate::accelerator::Accelerator;
 use crate::qmp::Qmp;
 use crate::serial::Serial;
 
-const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
-const OVMF_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+pub(crate) const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+pub(crate) const OVMF_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+/// OVMF that keeps its variables from the system by SMM, and variables with Microsoft's keys.
+const OVMF_SECURE_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
+const OVMF_SECURE_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.ms.fd";
 
 /// The machine's firmware.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -26,13 +29,24 @@ pub enum Firmware {
     Bios,
     /// OVMF, with its own PXE stack.
     Uefi,
+    /// The same under Secure Boot, with Microsoft's keys.
+    SecureBoot,
+}
+
+impl Firmware {
+    /// Whether it is UEFI.
+    pub fn is_uefi(self) -> bool {
+        matches!(self, Self::Uefi | Self::SecureBoot)
+    }
 }
 
 /// What the firmware tries first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum BootOrder {
-    /// The NIC, then the disks.
+    /// The NIC by PXE, then the disks.
     Network,
+    /// The NIC by HTTP Boot alone, then the disks. UEFI only.
+    HttpBoot,
     /// The disks alone.
     Disk,
 }
@@ -97,6 +111,8 @@ pub struct VmSpec {
     pub firmware: Firmware,
     /// What it boots from.
     pub boot: BootOrder,
+    /// Its SMBIOS UUID; without one, zeros.
+    pub uuid: Option<String>,
     /// Its NIC.
     pub nic: Option<Nic>,
     /// Its disks, in boot order.
@@ -254,6 +270,9 @@ impl Vm {
         add("-serial", "chardev:serial".to_owned());
         let qmp = self.qmp_socket();
         add("-qmp", format!("unix:{},server=on,wait=off", qmp.display()));
+        if let Some(uuid) = &spec.uuid {
+            add("-uuid", uuid.clone());
+        }
         if spec.screen {
             add("-device", "VGA,vgamem_mb=8".to_owned());
         }
@@ -285,22 +304,31 @@ pub(crate) fn end_with_parent(command: &mut Command) {
 }
 
 fn firmware_arguments(spec: &VmSpec, folders: &VmFolders) -> Result<Vec<String>> {
-    match spec.firmware {
+    let (code, fresh, machine) = match spec.firmware {
         // With graphics off SeaBIOS, iPXE and GRUB speak on serial.
-        Firmware::Bios => Ok(owned(["-machine", "pc,graphics=off"])),
-        Firmware::Uefi => {
-            let variables = folders.logs.join(format!("{}.nvram", spec.name));
-            if !variables.exists() {
-                fs::copy(OVMF_VARIABLES, &variables)
-                    .with_context(|| format!("copying {OVMF_VARIABLES}"))?;
-            }
-            let code = format!("if=pflash,format=raw,readonly=on,file={OVMF_CODE}");
-            let variables = format!("if=pflash,format=raw,file={}", variables.display());
-            Ok(owned([
-                "-machine", "q35", "-drive", &code, "-drive", &variables,
-            ]))
+        Firmware::Bios => return Ok(owned(["-machine", "pc,graphics=off"])),
+        Firmware::Uefi => (OVMF_CODE, OVMF_VARIABLES, "q35"),
+        Firmware::SecureBoot => (OVMF_SECURE_CODE, OVMF_SECURE_VARIABLES, "q35,smm=on"),
+    };
+    let variables = folders.logs.join(format!("{}.nvram", spec.name));
+    if !variables.exists() {
+        fs::copy(fresh, &variables).with_context(|| format!("copying {fresh}"))?;
+    }
+    let code = format!("if=pflash,format=raw,readonly=on,file={code}");
+    let variables = format!("if=pflash,format=raw,file={}", variables.display());
+    let mut arguments = owned(["-machine", machine, "-drive", &code, "-drive", &variables]);
+    if spec.firmware == Firmware::SecureBoot {
+        // Without it the system could write the variables past the firmware.
+        let secure = "driver=cfi.pflash01,property=secure,value=on";
+        arguments.extend(owned(["-global", secure]));
+    }
+    if spec.boot == BootOrder::HttpBoot {
+        for support in ["IPv4PXESupport", "IPv6PXESupport"] {
+            let name = format!("name=opt/org.tianocore/{support},string=n");
+            arguments.extend(owned(["-fw_cfg", &name]));
         }
     }
+    Ok(arguments)
 }
 
 fn nic_arguments(spec: &VmSpec, nic: &Nic) -> Vec<String> {
@@ -308,11 +336,11 @@ fn nic_arguments(spec: &VmSpec, nic: &Nic) -> Vec<String> {
         NicModel::Virtio => "virtio-net-pci",
         NicModel::E1000 => "e1000",
     };
-    let boot = match (spec.boot, spec.firmware) {
-        // The NIC's own ROM is iPXE even under OVMF; without it OVMF's PXE stack is used.
-        (BootOrder::Network, Firmware::Uefi) => ",bootindex=0,romfile=",
-        (BootOrder::Network, Firmware::Bios) => ",bootindex=0",
+    let boot = match (spec.boot, spec.firmware.is_uefi()) {
         (BootOrder::Disk, _) => ",bootindex=9,romfile=",
+        // The NIC's own ROM is iPXE even under OVMF; without it OVMF's PXE stack is used.
+        (BootOrder::Network | BootOrder::HttpBoot, true) => ",bootindex=0,romfile=",
+        (BootOrder::Network | BootOrder::HttpBoot, false) => ",bootindex=0",
     };
     let port = nic.port.display();
     owned([

@@ -1,5 +1,6 @@
 //! `image agent`: what machines fetch. Kernel, initramfs, boot programs, and the store of modules.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,9 @@ use crate::{progress, stamp, workspace};
 /// Kernel and initramfs together travel to every machine: more than this is a mistake.
 const LARGEST_DOWNLOAD: u64 = 25_000_000;
 
+/// What is made here, beside the boot files that packages bring.
+const OWN_FILES: [&str; 3] = ["vmlinuz", "agent.initramfs", "local-disk.efi"];
+
 /// `recipe.toml`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,8 +31,8 @@ pub struct Recipe {
     pub suite: String,
     /// Metapackage of the kernel.
     pub kernel: String,
-    ipxe: String,
-    boot_files: Vec<String>,
+    /// By package: each file's name in the image, and its place in the package.
+    boot_files: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// `modules.toml`.
@@ -41,7 +45,7 @@ struct ModuleLists {
 
 /// The agent's image, built.
 pub struct AgentImage {
-    /// Its folder: `vmlinuz`, `agent.initramfs`, `local-disk.efi`, the iPXE programs, `modules/`.
+    /// Its folder: `vmlinuz`, `agent.initramfs`, `local-disk.efi`, the recipe's boot files, `modules/`.
     pub folder: PathBuf,
     /// The packages in it.
     pub packages: Vec<Package>,
@@ -57,17 +61,21 @@ pub fn build(mirror: Option<&str>) -> Result<AgentImage> {
     let program = binaries::build(Program::Agent)?;
     let apt = Apt::open(&recipe.suite, mirror)?;
     let kernel = apt.kernel(&recipe.kernel)?;
-    let ipxe = apt.package(&recipe.ipxe)?;
+    let mut packages = vec![kernel.clone()];
+    for name in recipe.boot_files.keys() {
+        packages.push(apt.package(name)?);
+    }
     let image = AgentImage {
         folder: workspace::out().join("agent"),
-        packages: vec![kernel.clone(), ipxe.clone()],
+        packages,
         kernel,
         apt,
     };
 
+    let packages = image.packages.iter();
+    let hashes: Vec<&str> = packages.map(|package| package.sha256.as_str()).collect();
     let hash = Stamp::new("agent")
-        .text("kernel", &image.kernel.sha256)
-        .text("ipxe", &ipxe.sha256)
+        .text("packages", &hashes.join(" "))
         .file(&program)?
         .folder(&recipe_folder())?
         .sources(&[
@@ -81,19 +89,19 @@ pub fn build(mirror: Option<&str>) -> Result<AgentImage> {
         ])?
         .finish();
     let stamp_file = image.folder.join("stamp");
-    let outputs = [
-        "vmlinuz",
-        "agent.initramfs",
-        "local-disk.efi",
-        "modules/index.json",
-    ]
-    .map(|name| image.folder.join(name));
+    let names = recipe.boot_files.values().flat_map(BTreeMap::keys);
+    let outputs: Vec<PathBuf> = OWN_FILES
+        .into_iter()
+        .chain(["modules/index.json"])
+        .chain(names.map(String::as_str))
+        .map(|name| image.folder.join(name))
+        .collect();
     if stamp::is_fresh(&stamp_file, &hash, &outputs) {
         eprintln!("image agent: up to date");
         return Ok(image);
     }
     image
-        .make(&recipe, &program, &ipxe)
+        .make(&recipe, &program)
         .context("building the agent's image")?;
     stamp::write(&stamp_file, &hash)?;
     Ok(image)
@@ -110,7 +118,7 @@ fn recipe_folder() -> PathBuf {
 }
 
 impl AgentImage {
-    fn make(&self, recipe: &Recipe, program: &Path, ipxe: &Package) -> Result<()> {
+    fn make(&self, recipe: &Recipe, program: &Path) -> Result<()> {
         fs::create_dir_all(&self.folder)
             .with_context(|| format!("making {}", self.folder.display()))?;
         let lists: ModuleLists = read_recipe(&recipe_folder().join("modules.toml"))?;
@@ -125,12 +133,16 @@ impl AgentImage {
             &self.folder.join("modules"),
         )?;
 
-        let programs = kernel::unpacked(&self.apt, ipxe)?;
-        let mut names = vec!["vmlinuz", "agent.initramfs", "local-disk.efi"];
-        for place in &recipe.boot_files {
-            let name = place.rsplit('/').next().unwrap_or(place);
-            self.write(name, &read(&programs.join(place))?)?;
-            names.push(name);
+        let mut names = OWN_FILES.to_vec();
+        for package in &self.packages {
+            let Some(files) = recipe.boot_files.get(&package.name) else {
+                continue;
+            };
+            let folder = kernel::unpacked(&self.apt, package)?;
+            for (name, place) in files {
+                self.write(name, &read(&folder.join(place))?)?;
+                names.push(name);
+            }
         }
         let commands = fs::read_to_string(recipe_folder().join("local-disk.cfg"))
             .context("reading local-disk.cfg")?;

@@ -21,6 +21,8 @@ pub enum Program {
     Fetch,
     /// `hardway-lab`: the lab and its scenarios.
     Lab,
+    /// `hardway-bench`: the services measured beside their peers.
+    Bench,
     /// `hardway-blackbox`: PID 1 of the guest that conformance cases are played in.
     Blackbox,
 }
@@ -32,6 +34,7 @@ impl Program {
             Program::Agent => "hardway-agent",
             Program::Fetch => "hardway-fetch",
             Program::Lab => "hardway-lab",
+            Program::Bench => "hardway-bench",
             Program::Blackbox => "hardway-blackbox",
         }
     }
@@ -43,20 +46,25 @@ impl Program {
             Program::Agent => "hardway-agent",
             Program::Fetch => "hardway-fetch",
             Program::Lab | Program::Blackbox => "hardway-qemu-tests",
+            Program::Bench => "hardway-bench",
         }
     }
 
     fn features(self) -> &'static [&'static str] {
         match self {
             Program::Fetch => &["tls"],
-            Program::Hardway | Program::Agent | Program::Lab | Program::Blackbox => &[],
+            Program::Hardway
+            | Program::Agent
+            | Program::Lab
+            | Program::Bench
+            | Program::Blackbox => &[],
         }
     }
 
     fn profile(self) -> &'static str {
         match self {
             Program::Agent | Program::Fetch => "agent",
-            Program::Hardway | Program::Lab | Program::Blackbox => "release",
+            Program::Hardway | Program::Lab | Program::Bench | Program::Blackbox => "release",
         }
     }
 }

@@ -1,21 +1,25 @@
 //! The workspace's own commands, as `cargo xtask …`: thin, they spawn tools.
 //!
 //! - [`setup`]: the host's packages
+//!   - [`daemons`]: those of them that may not become the host's services
 //! - [`agent`], [`appliance`], [`node`], [`toolbox`]: images from the recipes under `images/`
 //!   - [`binaries`]: this workspace's programs; [`apt`], [`mirror`], [`closure`]: Debian's packages
 //!   - [`kernel`], [`modules`], [`initramfs`], [`disk`]: what images are put together from
 //!   - [`manifest`], [`stamp`]: what they are made of, and whether that has changed
 //! - [`lab`], [`test`]: virtual machines
 //! - [`conformance`]: the cases of real Ignition and Butane
+//! - [`bench`]: the boot services beside their peers
 //! - [`fuzz`]: random input for what strangers' input reaches
 //! - [`flash`]: the appliance onto a stick
 
 mod agent;
 mod appliance;
 mod apt;
+mod bench;
 mod binaries;
 mod closure;
 mod conformance;
+mod daemons;
 mod disk;
 mod flash;
 mod fuzz;
@@ -67,6 +71,11 @@ enum Command {
     },
     /// Run the cases of real Ignition and Butane
     Conformance(conformance::Arguments),
+    /// Measure what the appliance serves, beside its peers
+    Bench {
+        #[command(subcommand)]
+        kind: bench::Kind,
+    },
     /// Run the fuzz targets, or one of them
     Fuzz(fuzz::Arguments),
     /// Write the appliance image to a stick or disk
@@ -111,6 +120,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Lab(arguments) => return lab::run(&arguments),
         Command::Test { kind } => test::run(kind)?,
         Command::Conformance(arguments) => return conformance::run(&arguments),
+        Command::Bench { kind } => return bench::run(&kind),
         Command::Fuzz(arguments) => fuzz::run(&arguments)?,
         Command::Flash(arguments) => flash::run(&arguments)?,
     }

@@ -43,11 +43,14 @@ pub fn build(mirror: Option<&str>) -> Result<PathBuf> {
     let recipe_folder = workspace::recipe("node");
     let recipe = Recipe::load(&recipe_folder)?;
     let apt = Apt::open(&recipe.suite, mirror)?;
-    let shell = apt.package(SHELL_PACKAGE)?;
+    let mut unpacked = vec![apt.package(SHELL_PACKAGE)?];
+    for name in recipe.disk.esp.programs.keys() {
+        unpacked.push(apt.package(name)?);
+    }
     let packages = closure::resolve(&apt, &recipe.wanted())?;
 
     let folder = workspace::out().join("node");
-    let hash = fingerprint(&recipe_folder, packages.iter().chain([&shell]))?;
+    let hash = fingerprint(&recipe_folder, packages.iter().chain(&unpacked))?;
     let outputs = [IMAGE, "node.img.sha256", "manifest.json", "sbom.spdx.json"];
     let stamp_file = folder.join("stamp");
     if stamp::is_fresh(&stamp_file, &hash, &outputs.map(|name| folder.join(name))) {
@@ -59,7 +62,7 @@ pub fn build(mirror: Option<&str>) -> Result<PathBuf> {
         recipe,
         recipe_folder,
         apt,
-        shell,
+        unpacked,
         packages,
         work: scratch()?,
     };
@@ -104,7 +107,8 @@ struct Build {
     recipe: Recipe,
     recipe_folder: PathBuf,
     apt: Apt,
-    shell: Package,
+    /// What is taken out of packages that are not installed.
+    unpacked: Vec<Package>,
     packages: Vec<Package>,
     work: tempfile::TempDir,
 }
@@ -140,7 +144,7 @@ impl Build {
     fn initrd(&self, drivers: &drivers::Drivers, tree: &Tree) -> Result<Vec<u8>> {
         let script = self.recipe_folder.join("initrd/init");
         let script = fs::read(&script).with_context(|| format!("reading {}", script.display()))?;
-        let shell = kernel::unpacked(&self.apt, &self.shell)?.join("usr/bin/busybox");
+        let shell = self.unpack(SHELL_PACKAGE)?.join("usr/bin/busybox");
         let shell = fs::read(&shell).with_context(|| format!("reading {}", shell.display()))?;
 
         let mut archive = Archive::for_init(script);
@@ -153,6 +157,13 @@ impl Build {
         }
         archive.file("modules/order", 0o644, order.into_bytes());
         archive.compress("the node's initrd")
+    }
+
+    /// The files of a package that is not installed.
+    fn unpack(&self, name: &str) -> Result<PathBuf> {
+        let found = self.unpacked.iter().find(|package| package.name == name);
+        let package = found.with_context(|| format!("{name} is not among the image's packages"))?;
+        kernel::unpacked(&self.apt, package)
     }
 
     fn assemble(&self, tree: &Tree) -> Result<PathBuf> {
@@ -189,16 +200,21 @@ impl Build {
     }
 
     fn esp(&self) -> Result<PathBuf> {
-        let program = grub::efi_program(grub::Start::Folder(GRUB_FOLDER))?;
+        let esp = &self.recipe.disk.esp;
+        let config = self.recipe_folder.join("esp.cfg");
+        let mut files = vec![(format!("/{}", esp.config), fat::FatFile::Path(config))];
+        for (package, programs) in &esp.programs {
+            let folder = self.unpack(package)?;
+            for (path, place) in programs {
+                files.push((format!("/{path}"), fat::FatFile::Path(folder.join(place))));
+            }
+        }
         let image = fat::FatImage {
             label: "ESP".to_owned(),
-            volume_id: self.recipe.disk.esp.volume_id,
+            volume_id: esp.volume_id,
             kind: fat::FatKind::Fat16,
-            size: self.recipe.disk.esp.mebibytes * MEBIBYTE,
-            files: vec![(
-                "/EFI/BOOT/BOOTX64.EFI".to_owned(),
-                fat::FatFile::Bytes(program),
-            )],
+            size: esp.mebibytes * MEBIBYTE,
+            files,
         };
         let output = self.path("esp.img");
         fat::build(&image, &output)?;
@@ -261,7 +277,7 @@ impl Build {
 
     fn describe(&self, folder: &Path, installed: &[rootfs::Installed]) -> Result<()> {
         let mut packages = rootfs::with_hashes(installed, &self.packages)?;
-        packages.push(self.shell.clone());
+        packages.extend(self.unpacked.iter().cloned());
         let mut manifest = Manifest::new("node", &self.recipe.suite, packages);
         manifest.add_file(folder, IMAGE)?;
         manifest.write(folder, &[])

@@ -19,12 +19,17 @@ const PACKAGES: &[(&str, &str)] = &[
         "debian-archive-keyring",
         "the keys that Debian's packages are signed with",
     ),
+    (
+        "dnsmasq-base",
+        "the DHCP server that owns the addresses in a scenario",
+    ),
     ("dosfstools", "mkfs.vfat and fsck.vfat"),
     ("e2fsprogs", "mke2fs"),
     ("grub-common", "grub-mkimage"),
     ("grub-efi-amd64-bin", "GRUB for UEFI"),
     ("grub-pc-bin", "GRUB for BIOS"),
     ("ignition", "what the agent's files stage is compared with"),
+    ("iproute2", "network namespaces of tests"),
     ("kmod", "depmod"),
     ("mmdebstrap", "the node image's root filesystem"),
     ("mtools", "FAT filesystems without mounting them"),
@@ -92,7 +97,8 @@ fn is_installed(known: &str, name: &str) -> bool {
         .any(|line| line.split_once(' ') == Some((name, "installed")))
 }
 
-fn install(missing: &[&str]) -> Result<()> {
+/// Installs packages, or says why not.
+pub fn install(missing: &[&str]) -> Result<()> {
     let attempt = |extra: &[String]| apt_get(&install_arguments(missing, extra));
     if attempt(&[]).is_ok() {
         return Ok(());
@@ -156,6 +162,19 @@ fn apt_get(arguments: &[String]) -> Result<()> {
         .args(arguments);
     eprintln!("setup: {}", process::line(&command));
     process::run_visibly(&mut command)
+}
+
+/// A command that runs as root: directly, or through sudo.
+pub fn as_root(program: &str) -> Result<Command> {
+    if is_root() {
+        return Ok(Command::new(program));
+    }
+    if !process::exists("sudo") {
+        bail!("`{program}` has to be run as root, and there is no sudo");
+    }
+    let mut sudo = Command::new("sudo");
+    sudo.arg(program);
+    Ok(sudo)
 }
 
 /// Whether this program may do what root may.

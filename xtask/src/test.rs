@@ -1,17 +1,34 @@
-//! `test`: format, lints, unit tests, and the scenarios on virtual machines.
+//! `test`: format, lints, unit tests, real clients, and the scenarios on virtual machines.
 
 use std::process::Command;
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
 
-use crate::{lab, process, setup, workspace};
+use crate::binaries::{self, Program};
+use crate::{daemons, lab, process, setup, workspace};
+
+/// What the real clients come in.
+const CLIENTS: &[(&str, &str)] = &[
+    ("atftp", "atftp"),
+    ("bind9-dnsutils", "dig"),
+    ("chrony", "chronyd"),
+    ("curl", "curl"),
+    ("dnsmasq-base", "dnsmasq"),
+    ("tftp-hpa", "tftp"),
+    ("udhcpc", "udhcpc"),
+];
 
 /// One kind of test.
 #[derive(Debug, Subcommand)]
 pub enum Kind {
     /// Unit, property and tidy tests
     Unit,
+    /// Real clients against `hardway serve` in network namespaces
+    Interop {
+        /// The case's name, or a part of it
+        name: Option<String>,
+    },
     /// Scenarios on virtual machines: all, or the one whose name is given
     E2e {
         /// The scenario's name, or a part of it
@@ -24,6 +41,7 @@ pub fn run(kind: Option<Kind>) -> Result<()> {
     setup::ensure()?;
     match kind {
         Some(Kind::Unit) => unit(),
+        Some(Kind::Interop { name }) => interop(name.as_deref()),
         Some(Kind::E2e { name }) => scenarios(name.as_deref()),
         None => {
             cargo(&["fmt", "--all", "--check"])?;
@@ -37,6 +55,7 @@ pub fn run(kind: Option<Kind>) -> Result<()> {
                 "warnings",
             ])?;
             unit()?;
+            interop(None)?;
             scenarios(None)
         }
     }
@@ -59,6 +78,24 @@ fn unit() -> Result<()> {
         "--no-fail-fast",
     ])?;
     cargo(&["test", "--workspace", "--locked", "--doc"])
+}
+
+fn interop(name: Option<&str>) -> Result<()> {
+    daemons::ensure(CLIENTS)?;
+    let (program, lab) = {
+        let _lock = workspace::lock()?;
+        (
+            binaries::build(Program::Hardway)?,
+            binaries::build(Program::Lab)?,
+        )
+    };
+    let mut command = Command::new(lab);
+    command
+        .arg("interop")
+        .args(name)
+        .arg("--program")
+        .arg(program);
+    process::run_visibly(command.current_dir(workspace::root())).context("running the interop cases")
 }
 
 fn scenarios(name: Option<&str>) -> Result<()> {

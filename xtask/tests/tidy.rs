@@ -40,7 +40,7 @@ const IMPURE_CRATES: [&str; 11] = [
 ];
 
 /// Who may know whom among the workspace's crates.
-const MAY_KNOW: [(&str, &[&str]); 10] = [
+const MAY_KNOW: [(&str, &[&str]); 11] = [
     ("crates/model", &[]),
     ("crates/ignition", &[]),
     ("crates/userspace", &[]),
@@ -63,6 +63,7 @@ const MAY_KNOW: [(&str, &[&str]); 10] = [
         &["model", "ignition", "fetch", "userspace", "recognition"],
     ),
     ("qemu-tests", &["model", "userspace"]),
+    ("crates/bench", &[]),
     ("xtask", &[]),
 ];
 

@@ -15,17 +15,24 @@ use crate::artifacts::Artifacts;
 use crate::interrupt;
 use crate::lab::{Lab, LabOptions};
 use crate::up::default_memory;
-use crate::vm::{Firmware, NicModel};
+use crate::vm::{BootOrder, Firmware, NicModel};
 
 mod config_mistake;
+mod duplicate_uuid;
 mod etcd_cluster;
 mod exchanged_image;
 mod foreign_disk;
+mod http_boot;
 mod ignition_disks;
 mod inside;
+mod lossy_segment;
 mod own_ignition;
 mod power_cut;
+mod proxy_dhcp;
 mod restarted_appliance;
+mod rogue_dhcp;
+mod secure_boot;
+mod swapped_nic;
 mod uefi;
 
 /// One scenario.
@@ -96,6 +103,52 @@ const SCENARIOS: &[Scenario] = &[
         play: own_ignition::play,
     },
     Scenario {
+        name: "http-boot",
+        proves: "a UEFI machine gets the agent by HTTP Boot alone, without iPXE, and then its disk",
+        arrange: http_boot::arrange,
+        play: http_boot::play,
+    },
+    Scenario {
+        name: "secure-boot",
+        proves: "a machine under Secure Boot is installed by signed programs alone; unsigned ones are \
+                 named as the cause where nothing starts",
+        arrange: secure_boot::arrange,
+        play: secure_boot::play,
+    },
+    Scenario {
+        name: "proxy-dhcp",
+        proves: "beside a dnsmasq that owns the addresses, BIOS and UEFI machines get their boot files",
+        arrange: proxy_dhcp::arrange,
+        play: proxy_dhcp::play,
+    },
+    Scenario {
+        name: "rogue-dhcp",
+        proves: "a second DHCP server is reported by its addresses, and stops nobody",
+        arrange: |_| Ok(()),
+        play: rogue_dhcp::play,
+    },
+    Scenario {
+        name: "lossy-segment",
+        proves: "a machine is installed although one frame of ten is lost",
+        arrange: |_| Ok(()),
+        play: lossy_segment::play,
+    },
+    Scenario {
+        name: "duplicate-uuid",
+        proves: "two machines with one UUID stay two, and are told of it",
+        arrange: |options| {
+            options.nodes = Some(2);
+            Ok(())
+        },
+        play: duplicate_uuid::play,
+    },
+    Scenario {
+        name: "swapped-nic",
+        proves: "a machine with another NIC is the same machine, and is not installed again",
+        arrange: |_| Ok(()),
+        play: swapped_nic::play,
+    },
+    Scenario {
         name: "config-mistake",
         proves: "a mistake in cluster.yaml is shown with its place, and nobody is served",
         arrange: |_| Ok(()),
@@ -152,6 +205,7 @@ pub fn run(options: &TestOptions) -> Result<ExitCode> {
             cluster: options.cluster.clone(),
             nodes: Some(1),
             firmware: Firmware::Bios,
+            boot: BootOrder::Network,
             memory: default_memory(Firmware::Bios),
             nic: NicModel::Virtio,
             data_disks: 0,

@@ -79,6 +79,10 @@ pub struct Esp {
     pub volume_id: u32,
     /// Its size.
     pub mebibytes: u64,
+    /// Where `esp.cfg` stands on it.
+    pub config: String,
+    /// By package: each program's path on it, and its place in the package.
+    pub programs: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// The root partition.

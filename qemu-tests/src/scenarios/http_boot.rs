@@ -1,0 +1,35 @@
+//! A UEFI machine that can HTTP Boot only: it gets the agent as one EFI program, without iPXE in
+//! between, is installed and runs; started again, network first, it is sent on to its disk by the same
+//! firmware.
+
+use anyhow::{Result, ensure};
+
+use super::{NODE, expect_installs_begun, expect_running_again, expect_timeline, wait_running};
+use crate::lab::{Lab, LabOptions};
+use crate::up::default_memory;
+use crate::vm::{BootOrder, Firmware};
+
+pub(super) fn arrange(options: &mut LabOptions) -> Result<()> {
+    options.firmware = Firmware::Uefi;
+    options.memory = default_memory(Firmware::Uefi);
+    options.boot = BootOrder::HttpBoot;
+    Ok(())
+}
+
+pub(super) fn play(lab: &mut Lab) -> Result<()> {
+    lab.start_appliance()?;
+    lab.machine(NODE)?.power_on()?;
+    let first = wait_running(lab, NODE)?;
+    expect_installs_begun(&first, 1)?;
+    expect_timeline(&first, "agent.efi")?;
+    let ipxe = first
+        .timeline
+        .iter()
+        .find(|entry| entry.text.contains("iPXE"));
+    ensure!(ipxe.is_none(), "iPXE stood in between: {ipxe:?}");
+
+    let machine = lab.machine(NODE)?;
+    machine.vm.power_cut()?;
+    machine.power_on()?;
+    expect_running_again(lab, &first, "local-disk.efi")
+}
