@@ -1,0 +1,205 @@
+//! DHCP: whole exchanges a second, and how long each takes.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::peers::{self, Role};
+use crate::perfdhcp::{self, Outcome, percentile};
+use crate::report::{Better, Figure, Row, Target};
+use crate::section::Bench;
+use crate::server::{Port, Recipe, Server};
+
+/// Different clients: a large hall.
+const CLIENTS: u32 = 4096;
+/// How long each rate is held.
+const PERIOD: Duration = Duration::from_secs(1);
+/// The lowest rate that is tried.
+const LOWEST: u32 = 100;
+/// The highest; perfdhcp itself cannot do much more.
+const HIGHEST: u32 = 40_000;
+/// The share of exchanges that has to be completed.
+const COMPLETE: f64 = 0.99;
+/// The steps between two rates end at this ratio.
+const FINE: f64 = 1.08;
+/// How long clients get their first leases, and how often, until nearly every one has got its own.
+const WARM_UP: Duration = Duration::from_secs(3);
+const WARM_UPS: u32 = 4;
+/// The turn of the peer that is slower by an order of magnitude.
+const DNSMASQ: usize = 2;
+/// How long latencies are taken.
+const LATENCY_PERIOD: Duration = Duration::from_secs(2);
+/// How long a server may finish what waits in its socket.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// Ours first, then Kea and dnsmasq.
+pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Row>> {
+    let mut capacities = [const { Vec::new() }; 3];
+    let mut versions = [const { (String::new(), String::new()) }; 3];
+    for (repeat, index) in bench.turns(3) {
+        let server = started(bench, index)?;
+        let began_at = capacities[index]
+            .last()
+            .map_or(LOWEST, |last: &f64| (last * 0.6) as u32);
+        let found = capacity(bench, server.address, began_at)?;
+        eprintln!("dhcp: {} {found:.0}/s (repeat {})", server.name, repeat + 1);
+        capacities[index].push(found);
+        versions[index] = (server.name.clone(), server.version.clone());
+    }
+    let mut figures = figures(&versions, capacities);
+    let best = figures[1..]
+        .iter()
+        .map(|peer| peer.median)
+        .fold(0.0, f64::max);
+    let ours = figures.remove(0);
+    let mut rows = vec![Row::new(
+        format!("DHCP: exchanges of {CLIENTS} clients, leases stored"),
+        "DORA/s",
+        Better::Higher,
+        ours,
+        figures,
+        Target::AtLeast(2.0),
+    )];
+    rows.extend(latency(bench, &versions, (best / 2.0) as u32)?);
+    Ok(rows)
+}
+
+fn recipe(bench: &Bench, index: usize) -> anyhow::Result<Recipe> {
+    match index {
+        0 => bench.ours.recipe(bench, "dhcp", &[Port::Udp(67)], 0),
+        1 => peers::kea(bench),
+        _ => peers::dnsmasq(bench, Role::Dhcp),
+    }
+}
+
+/// A server whose clients all have their leases already.
+fn started(bench: &Bench, index: usize) -> anyhow::Result<Server> {
+    let mut server = Server::start(recipe(bench, index)?, &bench.network)?;
+    std::thread::sleep(SETTLE);
+    // Slow enough for each; perfdhcp takes clients by chance, so that a few are new when it counts.
+    let warm_up = perfdhcp::Run {
+        server: server.address,
+        rate: if index == DNSMASQ { 300 } else { 2000 },
+        clients: CLIENTS,
+        period: bench.duration(WARM_UP),
+        times: false,
+    };
+    let mut share = 0.0;
+    for _ in 0..WARM_UPS {
+        let outcome = perfdhcp::run(warm_up);
+        share = outcome
+            .with_context(|| format!("warming up {}", server.name))?
+            .share();
+        std::thread::sleep(SETTLE);
+        if share >= COMPLETE || index == DNSMASQ {
+            break;
+        }
+    }
+    server.check()?;
+    anyhow::ensure!(share > 0.0, "{} completed no exchange", server.name);
+    Ok(server)
+}
+
+/// The most exchanges a second of which at least [`COMPLETE`] are completed: doubling, then halving
+/// what is left between the last rate that worked and the first that did not.
+fn capacity(bench: &Bench, server: Ipv4Addr, first: u32) -> anyhow::Result<f64> {
+    let mut rate = first.max(LOWEST);
+    let (mut low, mut high, mut best) = (0_u32, HIGHEST, 0.0_f64);
+    loop {
+        // Somebody else's work on the machine may spoil one step.
+        let outcome = match held(bench, server, rate)? {
+            None => held(bench, server, rate)?,
+            some => some,
+        };
+        match outcome {
+            Some(completed) => {
+                best = best.max(completed);
+                low = rate;
+            }
+            None => high = rate,
+        }
+        if low == 0 && rate <= LOWEST || bench.settings.smoke {
+            return Ok(best);
+        }
+        if high < HIGHEST && f64::from(high) / f64::from(low.max(1)) < FINE || low >= HIGHEST {
+            return Ok(best);
+        }
+        rate = match (low, high) {
+            (0, high) => (high / 2).max(LOWEST),
+            (low, HIGHEST) => (low * 2).min(HIGHEST),
+            (low, high) => (f64::from(low) * f64::from(high)).sqrt() as u32,
+        };
+    }
+}
+
+/// Exchanges a second that were completed, if the server held the rate.
+fn held(bench: &Bench, server: Ipv4Addr, rate: u32) -> anyhow::Result<Option<f64>> {
+    let outcome = perfdhcp::run(perfdhcp::Run {
+        server,
+        rate,
+        clients: CLIENTS,
+        period: bench.duration(PERIOD),
+        times: false,
+    })?;
+    std::thread::sleep(SETTLE);
+    let wanted = f64::from(rate) * PERIOD.as_secs_f64();
+    let is_held = outcome.share() >= COMPLETE && outcome.completed as f64 >= wanted * 0.95;
+    Ok(is_held.then(|| outcome.completed as f64 / PERIOD.as_secs_f64()))
+}
+
+/// All at one rate, of which the better peer can do twice as much.
+fn latency(bench: &Bench, versions: &[(String, String); 3], rate: u32) -> anyhow::Result<Vec<Row>> {
+    let rate = rate.max(LOWEST);
+    let mut taken = [const { Vec::new() }; 3];
+    for (_, index) in bench.turns(3) {
+        // dnsmasq cannot hold this rate; its latency would be that of a full queue.
+        if index == DNSMASQ {
+            continue;
+        }
+        let server = started(bench, index)?;
+        let before = server.cpu_seconds();
+        let outcome: Outcome = perfdhcp::run(perfdhcp::Run {
+            server: server.address,
+            rate,
+            clients: CLIENTS,
+            period: bench.duration(LATENCY_PERIOD),
+            times: true,
+        })?;
+        let spent = server.cpu_seconds() - before;
+        let share = outcome.share() * 100.0;
+        eprintln!("dhcp: {} at {rate}/s: {share:.1} % completed", server.name);
+        taken[index].push([
+            percentile(&outcome.latencies, 0.5),
+            percentile(&outcome.latencies, 0.99),
+            spent * 1e6 / outcome.completed.max(1) as f64,
+        ]);
+    }
+    let row = |at: usize, what: &str, unit, target| {
+        let values = taken
+            .each_ref()
+            .map(|repeats| repeats.iter().map(|values| values[at]).collect());
+        let mut figures = figures(versions, values);
+        figures.retain(|figure| !figure.repeats.is_empty());
+        let ours = figures.remove(0);
+        let what = format!("DHCP: {what}, at {rate}/s");
+        Row::new(what, unit, Better::Lower, ours, figures, target)
+    };
+    Ok(vec![
+        row(0, "p50 of the time for an exchange", "ms", Target::Known),
+        row(
+            1,
+            "p99 of the time for an exchange",
+            "ms",
+            Target::AtMost(1.0),
+        ),
+        row(2, "the server's CPU for an exchange", "µs", Target::Known),
+    ])
+}
+
+fn figures(versions: &[(String, String); 3], values: [Vec<f64>; 3]) -> Vec<Figure> {
+    let named = versions.iter().zip(values);
+    named
+        .map(|((name, version), values)| Figure::new(name, version, values))
+        .collect()
+}
