@@ -102,6 +102,13 @@ fn silences() {
             .fetches("vmlinuz")
             .fetches("agent.initramfs");
     });
+    record("the agent has an address and never speaks", &|boot| {
+        boot.ipxe().script(Some("a")).fetches("vmlinuz");
+        boot.happens(Event::TransferBegan {
+            file: "agent.initramfs".into(),
+        });
+        boot.passes(20).dhcp(Asker::System, None, true);
+    });
     record("its firmware is of no known kind", &|boot| {
         for _ in 0..4 {
             boot.dhcp(Asker::Firmware { class: None }, None, true)

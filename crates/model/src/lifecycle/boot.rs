@@ -40,14 +40,16 @@ impl Transition {
         }
     }
 
-    /// The kernel of a unified image asks for the agent's address; any other system was booted by
-    /// somebody else.
+    /// The agent's kernel asks for an address: that of a unified image, or the one that was fetched by
+    /// the script. Any other system was booted by somebody else.
     fn system_asked(&mut self) {
         let now = self.now;
-        if let Some(attempt) = &mut self.state.boot.trying
-            && attempt.file.as_deref() == Some(AGENT_IMAGE)
-            && attempt.is_lost()
-        {
+        let Some(attempt) = &mut self.state.boot.trying else {
+            return;
+        };
+        let is_unified = attempt.file.as_deref() == Some(AGENT_IMAGE) && attempt.is_lost();
+        let has_kernel = attempt.agent.as_ref().is_some_and(Transfer::is_whole);
+        if is_unified || (attempt.stage == Stage::Scripted && has_kernel) {
             attempt.stage = Stage::Fetched;
             attempt.heard = now;
         }
@@ -153,7 +155,8 @@ impl Transition {
         };
         attempt.heard = now;
         if attempt.stage == Stage::Scripted {
-            attempt.agent = None;
+            // What arrived whole stays known.
+            attempt.agent = attempt.agent.take().filter(Transfer::is_whole);
         } else if attempt.stage < Stage::Started {
             if self.fetches_more(file) {
                 return;
