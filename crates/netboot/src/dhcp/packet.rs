@@ -123,6 +123,8 @@ const FIXED: usize = 236;
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
 const SNAME: std::ops::Range<usize> = 44..108;
 const FILE: std::ops::Range<usize> = 108..236;
+/// What fits into one option. A longer one, in parts, is nobody's and would be kept with every lease.
+pub const LONGEST_IDENTIFIER: usize = 255;
 const BROADCAST_FLAG: u16 = 0x8000;
 /// `htype` of Ethernet, and of IEEE 802 networks, whose addresses are the same.
 const ETHERNET: [u8; 2] = [1, 6];
@@ -206,7 +208,11 @@ fn holder(
         };
     }
     match options.get(code::CLIENT_IDENTIFIER) {
-        Some(identifier) if length == 0 && !ETHERNET.contains(&kind) && !identifier.is_empty() => {
+        Some(identifier)
+            if length == 0
+                && !ETHERNET.contains(&kind)
+                && (1..=LONGEST_IDENTIFIER).contains(&identifier.len()) =>
+        {
             Ok((None, Holder::Identified(ClientId(identifier.to_vec()))))
         }
         _ => Err(PacketError::NotEthernet { kind, length }),

@@ -9,7 +9,7 @@ use super::addresses::{Addresses, NoAddress, Pick};
 use super::client;
 use super::leases::{ClientId, Lease};
 use super::message::Output;
-use super::packet::{MessageType, code};
+use super::packet::{LONGEST_IDENTIFIER, MessageType, code};
 use super::turn::Turn;
 use super::watch::Watch;
 use crate::answer::Answer;
@@ -164,6 +164,7 @@ fn lease_of(turn: &Turn<'_, '_>, addresses: &Addresses, address: Ipv4Addr) -> Le
         mac: request.mac,
         client_id: request
             .option(code::CLIENT_IDENTIFIER)
+            .filter(|identifier| identifier.len() <= LONGEST_IDENTIFIER)
             .map(|identifier| ClientId(identifier.to_vec())),
         host_name,
         machine: turn.machine.map(|(machine, _)| machine.name.clone()),

@@ -143,7 +143,7 @@ fn describe(code: u8) -> (&'static str, Form) {
 
 fn value_text(value: &[u8], form: &Form) -> String {
     match form {
-        Form::Addresses if value.len() % 4 == 0 && !value.is_empty() => {
+        Form::Addresses if value.len().is_multiple_of(4) && !value.is_empty() => {
             let addresses = value.chunks(4).map(|octets| {
                 let octets = [octets[0], octets[1], octets[2], octets[3]];
                 Ipv4Addr::from(octets).to_string()
