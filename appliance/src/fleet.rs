@@ -243,6 +243,7 @@ impl Fleet {
     }
 
     /// Makes a lease durable.
+    #[cfg(test)]
     pub async fn store_lease(&self, lease: Lease) -> anyhow::Result<()> {
         self.leases.store(vec![lease]).wait().await.map(drop)
     }

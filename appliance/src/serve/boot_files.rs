@@ -183,11 +183,25 @@ mod tests {
         let files = BootFiles::of(boot);
         assert_eq!(text(&files.stored("snponly.efi").unwrap()), "iPXE");
         for name in [
-            "", ".", "..", "../secret", "sub", "sub/inner", "/snponly.efi", "./snponly.efi",
-            ".hidden", "snponly.efi/", "snponly.efi\0", "SNPONLY.EFI", "nothing",
+            "",
+            ".",
+            "..",
+            "../secret",
+            "sub",
+            "sub/inner",
+            "/snponly.efi",
+            "./snponly.efi",
+            ".hidden",
+            "snponly.efi/",
+            "snponly.efi\0",
+            "SNPONLY.EFI",
+            "nothing",
         ] {
             let found = files.stored(name);
-            assert!(matches!(found, Err(Missing::Unknown(_))), "{name:?}: {found:?}");
+            assert!(
+                matches!(found, Err(Missing::Unknown(_))),
+                "{name:?}: {found:?}"
+            );
         }
     }
 
@@ -204,7 +218,11 @@ mod tests {
         std::fs::write(folder.path().join("new"), "newer").unwrap();
         std::fs::rename(folder.path().join("new"), &path).unwrap();
         assert_eq!(text(&files.stored("vmlinuz").unwrap()), "newer");
-        assert_eq!(text(&first), "old", "who began with the old file ends with it");
+        assert_eq!(
+            text(&first),
+            "old",
+            "who began with the old file ends with it"
+        );
 
         std::fs::remove_file(&path).unwrap();
         assert!(matches!(files.stored("vmlinuz"), Err(Missing::Unknown(_))));

@@ -2,14 +2,13 @@
 //!
 //! Recording is the least of the services: it takes frames in measured portions, and what does not fit
 //! the kernel's buffer meanwhile is dropped there and counted, at next to no cost to the others.
-//!
-//! [`Recorder`]: hardway_netboot::recorder::Recorder
 
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use hardway_netboot::frame::filter;
+use hardway_netboot::recorder::Recorder;
 use tokio::time::sleep;
 
 use super::packet_socket::{ALL, PacketSocket, hardware_address};
@@ -19,11 +18,11 @@ use crate::context::Context;
 use crate::metrics::Kind;
 
 /// The kernel's buffer, in bytes.
-const BUFFER: usize = 1 << 20;
+const BUFFER: usize = 4 << 20;
 /// Frames of one portion.
 const PORTION: usize = 128;
 /// The pause after each.
-const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_millis(10);
 /// Bytes that are kept of a frame; the filter asks for no more.
 const LARGEST: usize = 1514;
 
@@ -44,30 +43,33 @@ async fn serve(context: Context) -> anyhow::Result<()> {
         opened => opened?,
     };
     let own = hardware_address(&interface)?;
-    let recorder = || {
-        let recorder = context.recorder.lock();
-        recorder.unwrap_or_else(PoisonError::into_inner)
-    };
-    recorder().ignore(own);
+    recorder(&context).ignore(own);
     let mut buffer = [0; LARGEST];
     loop {
         let mut portion = Vec::new();
         let take = |frame: &[u8], length| portion.push((Box::<[u8]>::from(frame), length));
         let received = frames.receive(&mut buffer, PORTION, take).await;
         received.context("recording frames")?;
-        let now = clock::now();
-        let mut recorder = recorder();
-        for (frame, length) in portion {
-            recorder.record(&frame, length, now);
-        }
-        drop(recorder);
+        keep(&portion, &context);
         let dropped = u64::from(frames.dropped().unwrap_or_default());
-        let counter = context.metrics.dropped.get_or_create(&Kind::of("capture"));
-        counter.inc_by(dropped);
-        drop(counter);
+        let counters = &context.metrics.dropped;
+        counters.get_or_create(&Kind::of("capture")).inc_by(dropped);
         socket::still_at(address, &context)?;
         sleep(PAUSE).await;
     }
+}
+
+fn keep(portion: &[(Box<[u8]>, usize)], context: &Context) {
+    let now = clock::now();
+    let mut recorder = recorder(context);
+    for (frame, length) in portion {
+        recorder.record(frame, *length, now);
+    }
+}
+
+fn recorder(context: &Context) -> MutexGuard<'_, Recorder> {
+    let recorder = context.recorder.lock();
+    recorder.unwrap_or_else(PoisonError::into_inner)
 }
 
 fn is_forbidden(error: &anyhow::Error) -> bool {

@@ -17,11 +17,7 @@ use crate::token;
 
 /// The script of this name; `None` where it is no name of GRUB's. Handing out the agent issues the
 /// boot token that its run is bound to.
-pub async fn open(
-    context: &Context,
-    name: &str,
-    peer: IpAddr,
-) -> Option<Result<Content, Missing>> {
+pub async fn open(context: &Context, name: &str, peer: IpAddr) -> Option<Result<Content, Missing>> {
     Some(match GrubFile::parse(name)? {
         GrubFile::First => Ok(text(grub::first_script().to_owned())),
         GrubFile::Script { mac, choice } => {
@@ -63,9 +59,7 @@ async fn machine_script(
             let script = grub::local_disk_script().to_owned();
             (script, "GRUB was sent to the disk", None)
         }
-        Answer::Script(Script::Menu) => {
-            (grub::menu_script(mac), "GRUB was given the menu", None)
-        }
+        Answer::Script(Script::Menu) => (grub::menu_script(mac), "GRUB was given the menu", None),
         Answer::Silence(reason) | Answer::AddressOnly(reason) => return Err(reason.to_string()),
         other => return Err(format!("no script answers this request: {other:?}")),
     };

@@ -22,8 +22,8 @@ use crate::metrics::Metrics;
 use crate::{checks, configuration, doctor, images, token};
 
 pub mod boot_files;
-pub mod content;
 mod capture;
+pub mod content;
 mod datagrams;
 mod dhcp;
 mod dns;

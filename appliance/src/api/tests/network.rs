@@ -63,9 +63,11 @@ async fn a_recording_needs_the_token_and_something_recorded() {
     assert!(body.contains("no packet of node1 is recorded"), "{body}");
 
     let arp = [&[0xff; 6][..], &[0x52, 0x54, 0, 0, 0, 1], &[8, 6], &[0; 28]].concat();
-    let mut recorder = appliance.context.recorder.lock().unwrap();
-    recorder.record(&arp, arp.len(), clock::now());
-    drop(recorder);
+    let recorder = &appliance.context.recorder;
+    recorder
+        .lock()
+        .unwrap()
+        .record(&arp, arp.len(), clock::now());
     let (status, body) = ask("node1", Some(TOKEN)).await;
     assert_eq!(status, StatusCode::OK);
     assert!(body.contains('\u{1}'), "a file of its own format");

@@ -12,6 +12,7 @@ use hardway_netboot::dns::{Held, InvalidName, Zone};
 
 use crate::clock;
 use crate::context::Context;
+use crate::leases::Table;
 
 /// How often it is looked whether the cluster or the leases have changed: the zone of a storm of a
 /// thousand machines is built a few times, not a thousand.
@@ -45,23 +46,30 @@ impl Names {
 
     /// Builds the zone whenever cluster or leases have changed.
     pub async fn keep(&self, context: &Context) -> anyhow::Result<()> {
-        let mut built_of: Option<(Arc<Cluster>, Vec<Lease>)> = None;
+        let mut built_of = None;
         loop {
-            let cluster = context.fleet.snapshot().cluster.clone();
-            let leases = context.fleet.leases().await?;
-            let is_new = |cluster: &Arc<Cluster>| match &built_of {
-                Some((of, with)) => !Arc::ptr_eq(of, cluster) || *with != leases,
-                None => true,
-            };
-            if let Some(cluster) = cluster.filter(is_new) {
-                match build(&cluster, &leases, clock::now()) {
-                    Ok(current) => self.replace(current),
-                    Err(error) => tracing::warn!("dns: {error}"),
-                }
-                built_of = Some((cluster, leases));
-            }
+            self.keep_up(context, &mut built_of);
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    fn keep_up(&self, context: &Context, built_of: &mut Option<(Arc<Cluster>, Table)>) {
+        let Some(cluster) = context.fleet.snapshot().cluster.clone() else {
+            return;
+        };
+        let leases = context.fleet.lease_log().table();
+        if let Some((of, with)) = built_of
+            && Arc::ptr_eq(of, &cluster)
+            && *with == *leases
+        {
+            return;
+        }
+        let leases = leases.clone();
+        match build(&cluster, leases.values(), clock::now()) {
+            Ok(current) => self.replace(current),
+            Err(error) => tracing::warn!("dns: {error}"),
+        }
+        *built_of = Some((cluster, leases));
     }
 
     pub(super) fn replace(&self, mut current: Current) {
@@ -75,13 +83,14 @@ impl Names {
     }
 }
 
-pub(super) fn build(
+pub(super) fn build<'l>(
     cluster: &Cluster,
-    leases: &[Lease],
+    leases: impl IntoIterator<Item = &'l Lease>,
     now: Timestamp,
 ) -> Result<Current, InvalidName> {
     // An address that rests after a conflict is nobody's.
-    let leases = leases.iter().filter(|lease| lease.holder().is_some());
+    let leases = leases.into_iter();
+    let leases = leases.filter(|lease| lease.holder().is_some());
     let held = leases.map(|lease| Held {
         address: lease.address,
         mac: lease.mac,

@@ -15,13 +15,16 @@ use crate::clock;
 /// Questions that are forwarded at once.
 const MOST: usize = 256;
 
+/// What comes of a question that an upstream server is being asked.
+type Outcome = OnceCell<Option<Arc<Answer>>>;
+
 /// What all clients share.
 pub struct Resolver {
     names: Names,
     /// Questions that an upstream server is being asked. Whoever asks the same waits for the same
     /// answer: a thousand machines ask for one mirror, and many open questions for one name would
     /// make a forged answer likely (RFC 5452 section 5).
-    open: Mutex<HashMap<Key, Arc<OnceCell<Option<Arc<Answer>>>>>>,
+    open: Mutex<HashMap<Key, Arc<Outcome>>>,
     room: Arc<Semaphore>,
     preference: Preference,
 }

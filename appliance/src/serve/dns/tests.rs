@@ -31,7 +31,7 @@ fn resolver(upstream: &str) -> Arc<Resolver> {
     };
     cluster.domain = "home".to_owned();
     let names = names::Names::default();
-    names.replace(names::build(&cluster, &[], 1_800_000_000_000).unwrap());
+    names.replace(names::build(&cluster, [], 1_800_000_000_000).unwrap());
     Resolver::new(names)
 }
 

@@ -172,7 +172,10 @@ impl Receiver {
         let received = &self.headers[..self.received];
         received.iter().enumerate().map(|(index, header)| {
             let length = (header.msg_len as usize).min(LARGEST);
-            (from_kernel(&self.names[index]), &self.buffers[index][..length])
+            (
+                from_kernel(&self.names[index]),
+                &self.buffers[index][..length],
+            )
         })
     }
 }
@@ -273,7 +276,9 @@ impl Sender {
         {
             run.length += length;
             match run.parts.last_mut() {
-                Some(last) if last.end == part.start && Arc::ptr_eq(&last.packets, &part.packets) => {
+                Some(last)
+                    if last.end == part.start && Arc::ptr_eq(&last.packets, &part.packets) =>
+                {
                     last.end = part.end;
                 }
                 _ => run.parts.push(part),
@@ -348,7 +353,10 @@ fn single(run: &Run) -> Vec<Run> {
 fn transmit(socket: &UdpSocket, runs: &[Run]) -> io::Result<usize> {
     let runs = &runs[..runs.len().min(BATCH)];
     let mut names: Vec<_> = runs.iter().map(|run| to_kernel(run.peer)).collect();
-    let mut sizes: Vec<_> = runs.iter().map(|run| SegmentSize::of(run.segment)).collect();
+    let mut sizes: Vec<_> = runs
+        .iter()
+        .map(|run| SegmentSize::of(run.segment))
+        .collect();
     let mut iovecs: Vec<iovec> = runs
         .iter()
         .flat_map(|run| &run.parts)

@@ -186,7 +186,13 @@ impl Ended {
             }
             Outcome::HungUp { bytes } => {
                 let message = "its port is closed".to_owned();
-                (bytes, TransferEnd::Aborted { code: None, message })
+                (
+                    bytes,
+                    TransferEnd::Aborted {
+                        code: None,
+                        message,
+                    },
+                )
             }
             Outcome::TimedOut { bytes } => (bytes, TransferEnd::Silence),
         };

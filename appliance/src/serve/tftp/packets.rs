@@ -39,9 +39,11 @@ impl Source {
     /// `block_size` is that of the transfer.
     pub fn new(content: Content, block_size: u16) -> Self {
         let shared = match content.pieces() {
-            [Piece::File {
-                file, offset: 0, ..
-            }] => Some(Arc::clone(file)),
+            [
+                Piece::File {
+                    file, offset: 0, ..
+                },
+            ] => Some(Arc::clone(file)),
             _ => None,
         };
         Self {
@@ -182,12 +184,20 @@ mod tests {
     use super::*;
 
     fn bytes(size: usize) -> Vec<u8> {
-        (0..size).map(|index| (index * 7 + index / 251) as u8).collect()
+        (0..size)
+            .map(|index| (index * 7 + index / 251) as u8)
+            .collect()
     }
 
     #[test]
     fn packets_are_the_blocks_with_their_numbers() {
-        for (size, block_size) in [(0, 512), (512, 512), (200_000, 512), (200_000, 1468), (99, 8)] {
+        for (size, block_size) in [
+            (0, 512),
+            (512, 512),
+            (200_000, 512),
+            (200_000, 1468),
+            (99, 8),
+        ] {
             let data = bytes(size);
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(&data).unwrap();
@@ -201,7 +211,11 @@ mod tests {
                     let length = usize::from(block_size).min(size - offset);
                     let part = source.packet(offset as u64, length, &mut pages).unwrap();
                     let expected = encode_data(block as u16 + 1, &data[offset..offset + length]);
-                    assert_eq!(part.packets[part.start..part.end], expected, "{size} {block}");
+                    assert_eq!(
+                        part.packets[part.start..part.end],
+                        expected,
+                        "{size} {block}"
+                    );
                 }
             }
         }

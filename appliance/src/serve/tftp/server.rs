@@ -382,9 +382,8 @@ impl Server {
             return;
         }
         self.tick = now + TICK;
-        let late = |(peer, running): (&SocketAddrV4, &Running)| {
-            (running.deadline <= now).then_some(*peer)
-        };
+        let late =
+            |(peer, running): (&SocketAddrV4, &Running)| (running.deadline <= now).then_some(*peer);
         let late: Vec<SocketAddrV4> = self.transfers.iter().filter_map(late).collect();
         for peer in late {
             self.go_on(peer, now);
