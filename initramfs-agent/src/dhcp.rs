@@ -21,40 +21,51 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
 
+/// How long a server is asked for what it offered: four times. Who then does not answer is a server that
+/// nobody asked for, and another one's offer is taken.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Gets a lease on `link`, retransmitting with growing pauses for a minute.
 pub fn acquire(link: &str, mac: MacAddress) -> Result<Lease> {
     let socket = open(link).with_context(|| format!("opening a DHCP socket on {link}"))?;
     let deadline = Instant::now() + PATIENCE;
     let transaction = transaction_id(mac);
+    let mut silent: Vec<Ipv4Addr> = Vec::new();
     while Instant::now() < deadline {
         let offer = exchange(
             &socket,
             deadline,
             |seconds| encode(DISCOVER, transaction, mac, seconds, None),
-            |reply| reply.transaction == transaction && reply.kind == OFFER,
-        )
-        .with_context(|| format!("asking for an address on {link}"))?;
+            |reply| {
+                let is_offer = reply.transaction == transaction && reply.kind == OFFER;
+                is_offer && !silent.contains(&reply.lease.server)
+            },
+        );
+        let offer = offer.with_context(|| format!("asking for an address on {link}"))?;
+        let Some(offer) = offer else { break };
         let answer = exchange(
             &socket,
-            deadline,
+            deadline.min(Instant::now() + REQUEST_PATIENCE),
             |seconds| encode(REQUEST, transaction, mac, seconds, Some(&offer.lease)),
             |reply| reply.transaction == transaction && matches!(reply.kind, ACK | NAK),
-        )
-        .with_context(|| format!("requesting {} on {link}", offer.lease.address))?;
-        if answer.kind == ACK {
-            return Ok(answer.lease);
+        );
+        let requested = offer.lease.address;
+        match answer.with_context(|| format!("requesting {requested} on {link}"))? {
+            Some(answer) if answer.kind == ACK => return Ok(answer.lease),
+            Some(_) => {}
+            None => silent.push(offer.lease.server),
         }
     }
     bail!("no DHCP server on {link} gives a lease")
 }
 
-/// Sends until a fitting reply comes.
+/// Sends until a fitting reply comes; `None` when none came.
 fn exchange(
     socket: &Socket,
     deadline: Instant,
     request: impl Fn(u16) -> Vec<u8>,
     fits: impl Fn(&Reply) -> bool,
-) -> Result<Reply> {
+) -> Result<Option<Reply>> {
     let everybody = SockAddr::from(SocketAddrV4::new(Ipv4Addr::BROADCAST, 67));
     let start = Instant::now();
     let mut wait = FIRST_WAIT;
@@ -68,12 +79,12 @@ fn exchange(
             .filter(|left| !left.is_zero())
         {
             if let Some(reply) = receive(socket, left)?.filter(&fits) {
-                return Ok(reply);
+                return Ok(Some(reply));
             }
         }
         wait = (wait * 2).min(LONGEST_WAIT);
     }
-    bail!("no DHCP server answers")
+    Ok(None)
 }
 
 fn receive(mut socket: &Socket, patience: Duration) -> Result<Option<Reply>> {
