@@ -47,7 +47,7 @@ impl LossyCable {
             Namespace::link(end, inner)?;
             // A window of blocks that the kernel carries as one packet would be lost as one.
             end.host
-                .run(&["ip", "link", "set", end.interface, "gso_max_segs", "1"])?;
+                .run(["ip", "link", "set", end.interface, "gso_max_segs", "1"])?;
             let opened = between.inside(|| open(interface))?;
             sockets.push(Arc::new(opened.with_context(|| {
                 format!("opening a packet socket on {interface}")
@@ -90,8 +90,7 @@ fn carry(from: &OwnedFd, to: &OwnedFd, mut loss: Loss, is_over: &AtomicBool, los
     let mut frame = vec![0; LARGEST];
     while !is_over.load(Ordering::Relaxed) {
         // SAFETY: the buffer is as long as is said, and outlives the call.
-        let length =
-            unsafe { libc::recv(from.as_raw_fd(), frame.as_mut_ptr().cast(), LARGEST, 0) };
+        let length = unsafe { libc::recv(from.as_raw_fd(), frame.as_mut_ptr().cast(), LARGEST, 0) };
         let Ok(length) = usize::try_from(length) else {
             match io::Error::last_os_error().kind() {
                 ErrorKind::WouldBlock | ErrorKind::Interrupted => continue,
@@ -158,12 +157,7 @@ fn open(interface: &str) -> io::Result<OwnedFd> {
     }
 }
 
-fn set<T>(
-    socket: &OwnedFd,
-    level: libc::c_int,
-    option: libc::c_int,
-    value: &T,
-) -> io::Result<()> {
+fn set<T>(socket: &OwnedFd, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
     // SAFETY: the value outlives the call, and its size is given.
     let result = unsafe {
         libc::setsockopt(

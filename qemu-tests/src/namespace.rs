@@ -65,7 +65,7 @@ impl Namespace {
             holder,
         };
         namespace.wait_until_made()?;
-        namespace.run(&["ip", "link", "set", "lo", "up"])?;
+        namespace.run(["ip", "link", "set", "lo", "up"])?;
         Ok(namespace)
     }
 
@@ -122,7 +122,7 @@ impl Namespace {
     /// Lays a cable between two hosts.
     pub fn link(left: Plug<'_>, right: Plug<'_>) -> Result<()> {
         let process = right.host.holder.id().to_string();
-        left.host.run(&[
+        left.host.run([
             "ip",
             "link",
             "add",
@@ -139,13 +139,13 @@ impl Namespace {
             let interface = plug.interface;
             if let Some(mac) = plug.mac {
                 plug.host
-                    .run(&["ip", "link", "set", interface, "address", mac])?;
+                    .run(["ip", "link", "set", interface, "address", mac])?;
             }
             if let Some(address) = plug.address {
                 plug.host
-                    .run(&["ip", "address", "add", address, "dev", interface])?;
+                    .run(["ip", "address", "add", address, "dev", interface])?;
             }
-            plug.host.run(&["ip", "link", "set", interface, "up"])?;
+            plug.host.run(["ip", "link", "set", interface, "up"])?;
         }
         Ok(())
     }

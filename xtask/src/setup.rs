@@ -9,12 +9,14 @@ use crate::process;
 
 /// What is used on the host: the package's name on Debian and Ubuntu, and what it is for.
 const PACKAGES: &[(&str, &str)] = &[
+    ("atftp", "a TFTP client of the interop cases"),
     (
         "btrfs-progs",
         "the stand-in for Flatcar's image, and looking into it",
     ),
     ("bzip2", "packing the images of the agent's tests"),
     ("ca-certificates", "mirrors that speak https"),
+    ("curl", "a TFTP client of the interop cases"),
     (
         "debian-archive-keyring",
         "the keys that Debian's packages are signed with",
@@ -37,6 +39,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ovmf", "UEFI firmware of the virtual machines"),
     ("qemu-system-x86", "the virtual machines"),
     ("qemu-utils", "qemu-img"),
+    ("tftp-hpa", "a TFTP client of the interop cases"),
     ("uidmap", "mmdebstrap without root"),
     ("xz-utils", "unpacking kernel modules"),
     ("zstd", "packing images"),
@@ -205,6 +208,9 @@ fn without_apt() -> Result<()> {
     const TOOLS: &[(&str, &str)] = &[
         ("qemu-system-x86_64", "QEMU's system emulation for x86"),
         ("qemu-img", "QEMU's disk image tool"),
+        ("atftp", "atftp"),
+        ("curl", "curl"),
+        ("tftp", "tftp-hpa"),
         ("mmdebstrap", "mmdebstrap (and uidmap: newuidmap)"),
         ("mcopy", "mtools"),
         ("mkfs.vfat", "dosfstools"),

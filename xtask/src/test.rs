@@ -95,7 +95,8 @@ fn interop(name: Option<&str>) -> Result<()> {
         .args(name)
         .arg("--program")
         .arg(program);
-    process::run_visibly(command.current_dir(workspace::root())).context("running the interop cases")
+    process::run_visibly(command.current_dir(workspace::root()))
+        .context("running the interop cases")
 }
 
 fn scenarios(name: Option<&str>) -> Result<()> {

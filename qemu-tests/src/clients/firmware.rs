@@ -56,7 +56,15 @@ fn start(rack: &Rack, arguments: &[&str]) -> Result<Started> {
     }
     let mut command = host.command("qemu-system-x86_64");
     command
-        .args(["-accel", "tcg", "-nodefaults", "-display", "none", "-m", "512"])
+        .args([
+            "-accel",
+            "tcg",
+            "-nodefaults",
+            "-display",
+            "none",
+            "-m",
+            "512",
+        ])
         .args(["-uuid", "11111111-2222-3333-4444-555555555555"])
         .args(["-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no"])
         .args(arguments)

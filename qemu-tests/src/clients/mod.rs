@@ -63,7 +63,7 @@ const CLIENTS: [Client; 7] = [
     },
     Client {
         file: "udhcpc",
-        title: "BusyBox udhcpc: a first lease, a renewal and its release",
+        title: "BusyBox udhcpc: a first lease, and its renewal, twice",
         messages: 4,
         start: systems::udhcpc,
     },
@@ -91,8 +91,8 @@ const REST: Duration = Duration::from_millis(500);
 pub fn capture(options: &Options, name: Option<&str>, folder: &Path) -> Result<()> {
     namespace::become_root()?;
     let cluster = folder.join("cluster.yaml");
-    let cluster = fs::read_to_string(&cluster)
-        .with_context(|| format!("reading {}", cluster.display()))?;
+    let cluster =
+        fs::read_to_string(&cluster).with_context(|| format!("reading {}", cluster.display()))?;
     let chosen = CLIENTS
         .iter()
         .filter(|client| name.is_none_or(|name| client.file.contains(name)));
@@ -110,7 +110,10 @@ pub fn capture(options: &Options, name: Option<&str>, folder: &Path) -> Result<(
     if !failed.is_empty() {
         bail!("not recorded: {}", failed.join(", "));
     }
-    println!("now let the test add what they mean: see {}", folder.display());
+    println!(
+        "now let the test add what they mean: see {}",
+        folder.display()
+    );
     Ok(())
 }
 

@@ -123,14 +123,20 @@ pub fn text(title: &str, messages: &[Message]) -> String {
 /// The message in a frame that is one: Ethernet II, IPv4 without fragments, UDP.
 fn message(frame: &[u8]) -> Option<Message> {
     let packet = frame.get(ETHERNET..)?;
-    let is_udp = frame[12..14] == [0x08, 0x00] && *packet.first()? >> 4 == 4 && *packet.get(9)? == 17;
+    let is_udp =
+        frame[12..14] == [0x08, 0x00] && *packet.first()? >> 4 == 4 && *packet.get(9)? == 17;
     if !is_udp {
         return None;
     }
     let header = usize::from(packet[0] & 15) * 4;
     let source: [u8; 4] = packet.get(12..16)?.try_into().ok()?;
     let datagram = packet.get(header..)?;
-    let number = |at: usize| Some(u16::from_be_bytes([*datagram.get(at)?, *datagram.get(at + 1)?]));
+    let number = |at: usize| {
+        Some(u16::from_be_bytes([
+            *datagram.get(at)?,
+            *datagram.get(at + 1)?,
+        ]))
+    };
     let (from, port, length) = (number(0)?, number(2)?, usize::from(number(4)?));
     matches!(port, 67 | 4011).then_some(())?;
     Some(Message {

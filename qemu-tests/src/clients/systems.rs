@@ -1,6 +1,7 @@
 //! Operating systems' DHCP clients, and a relay.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -10,7 +11,11 @@ use super::{STRANGER, Started};
 use crate::interop::{Rack, Running};
 use crate::namespace::{Namespace, Plug};
 
-/// Asks and releases. It is given its own files, and a script that sets nothing.
+/// What dhclient runs: it sets the address, and nothing else.
+const SCRIPT: &str = "#!/bin/sh\n\
+    [ \"$reason\" != BOUND ] || ip address add \"$new_ip_address/24\" dev \"$interface\"\n";
+
+/// Asks and releases, with files of its own.
 pub fn dhclient(rack: &Rack, folder: &Path) -> Result<Started> {
     become_stranger(&rack.client)?;
     run_dhclient(&rack.client, folder, &["-1"])?;
@@ -22,17 +27,24 @@ pub fn udhcpc(rack: &Rack, _folder: &Path) -> Result<Started> {
     become_stranger(&rack.client)?;
     let mut command = rack.client.command("udhcpc");
     command
-        .args(["-i", "eth0", "-f", "-R", "-x", "hostname:web7", "-s", "/bin/true"])
+        .args([
+            "-i",
+            "eth0",
+            "-f",
+            "-R",
+            "-x",
+            "hostname:web7",
+            "-s",
+            "/bin/true",
+        ])
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let child = command.spawn().context("starting udhcpc")?;
     let process = nix::unistd::Pid::from_raw(child.id().cast_signed());
     let running = Running(child);
-    // It renews on SIGUSR1 and releases on SIGUSR2; a renewal before the lease is bound is ignored.
-    for signal in [nix::sys::signal::SIGUSR1, nix::sys::signal::SIGUSR2] {
-        std::thread::sleep(std::time::Duration::from_secs(8));
-        nix::sys::signal::kill(process, signal).context("waking udhcpc")?;
-    }
+    // It renews on SIGUSR1, which it ignores before it has a lease.
+    std::thread::sleep(std::time::Duration::from_secs(8));
+    nix::sys::signal::kill(process, nix::sys::signal::SIGUSR1).context("waking udhcpc")?;
     Ok(vec![Box::new(running)])
 }
 
@@ -74,7 +86,7 @@ pub fn relayed(rack: &Rack, folder: &Path) -> Result<Started> {
         plug(&behind, "eth0", Some(STRANGER), None),
     )?;
     rack.appliance
-        .run(&["ip", "route", "add", "10.78.0.0/24", "via", "10.77.0.2"])?;
+        .run(["ip", "route", "add", "10.78.0.0/24", "via", "10.77.0.2"])?;
     let mut command = relay.command("dhcrelay");
     command
         .args(["-4", "-d", "-a", "-id", "eth1", "-iu", "eth0", "10.77.0.1"])
@@ -91,6 +103,11 @@ fn run_dhclient(host: &Namespace, folder: &Path, mode: &[&str]) -> Result<()> {
     fs::write(&config, "send host-name \"web7\";\n").context("writing dhclient.conf")?;
     let file = |name: &str| folder.join(name).display().to_string();
     let (config, leases, process) = (file("dhclient.conf"), file("leases"), file("pid"));
+    // It releases its address from that address.
+    let script = folder.join("script");
+    fs::write(&script, SCRIPT).context("writing dhclient's script")?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))
+        .context("making dhclient's script a program")?;
     // It takes a folder without one for a mistake.
     if !folder.join("leases").exists() {
         fs::write(folder.join("leases"), "").context("making the file of leases")?;
@@ -99,7 +116,7 @@ fn run_dhclient(host: &Namespace, folder: &Path, mode: &[&str]) -> Result<()> {
     command
         .args(mode)
         .args(["-d", "-4", "-cf", &config, "-lf", &leases, "-pf", &process])
-        .args(["-sf", "/bin/true", "eth0"])
+        .args(["-sf", &file("script"), "eth0"])
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     // In the foreground, so that it ends here; it has its lease within seconds.
@@ -108,7 +125,8 @@ fn run_dhclient(host: &Namespace, folder: &Path, mode: &[&str]) -> Result<()> {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     while std::time::Instant::now() < deadline {
         let ended = running.0.try_wait().context("waiting for dhclient")?;
-        let has_lease = fs::read_to_string(&leases).is_ok_and(|text| text.contains("fixed-address"));
+        let has_lease =
+            fs::read_to_string(&leases).is_ok_and(|text| text.contains("fixed-address"));
         if ended.is_some() || (has_lease && !is_release) {
             break;
         }
@@ -119,9 +137,9 @@ fn run_dhclient(host: &Namespace, folder: &Path, mode: &[&str]) -> Result<()> {
 
 /// The client's interface as a machine's that is not declared, without an address.
 fn become_stranger(host: &Namespace) -> Result<()> {
-    host.run(&["ip", "address", "flush", "dev", "eth0"])?;
-    host.run(&["ip", "link", "set", "eth0", "down"])?;
-    host.run(&["ip", "link", "set", "eth0", "address", STRANGER])?;
-    host.run(&["ip", "link", "set", "eth0", "up"])?;
+    host.run(["ip", "address", "flush", "dev", "eth0"])?;
+    host.run(["ip", "link", "set", "eth0", "down"])?;
+    host.run(["ip", "link", "set", "eth0", "address", STRANGER])?;
+    host.run(["ip", "link", "set", "eth0", "up"])?;
     Ok(())
 }

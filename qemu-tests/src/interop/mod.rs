@@ -24,8 +24,11 @@ mod names;
 mod tftp;
 mod time;
 
+/// Plays a case; it fails with what was seen.
+type Play = fn(&Options) -> Result<()>;
+
 /// Every case, in order of what it costs.
-const CASES: [(&str, fn(&Options) -> Result<()>); 4] = [
+const CASES: [(&str, Play); 4] = [
     ("interop-leases", leases::run),
     ("interop-names", names::run),
     ("interop-time", time::run),
@@ -100,11 +103,12 @@ pub fn cluster_file(more: &str) -> String {
 
 /// `hardway serve` on a host of its own, and another host with a client, on one cable.
 pub struct Rack {
+    /// Cut before its ends go.
+    cable: Option<LossyCable>,
     /// The client's host; its interface is `eth0`, its address 10.77.0.2/24.
     pub client: Namespace,
     /// The appliance's host; its interface is `eth0`, its address [`APPLIANCE`]/24.
     pub appliance: Namespace,
-    cable: Option<LossyCable>,
     serve: Child,
     folder: tempfile::TempDir,
 }

@@ -2,12 +2,13 @@
 //! shim, GRUB and kernel, and started from its disk under lockdown; a machine whose profile does not
 //! say so is told by name why nothing starts.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
+use hardway_model::lifecycle::Phase;
 
 use super::inside::Key;
-use super::{
-    TO_RUNNING, edit_cluster_file, expect_installs_begun, expect_running_again, wait_running,
-};
+use super::{TO_RUNNING, edit_cluster_file, expect_installs_begun, expect_running_again};
 use crate::appliance;
 use crate::lab::{Lab, LabOptions};
 use crate::rack::SSH;
@@ -16,6 +17,8 @@ use crate::vm::Firmware;
 
 const SIGNED: &str = "node1";
 const UNSIGNED: &str = "node2";
+/// GRUB fetches 23 MB by TFTP, one block of 1 KiB for each way there and back.
+const TO_RUNNING_BY_GRUB: Duration = Duration::from_secs(1800);
 const DIAGNOSIS: &str = "unsigned-under-secure-boot";
 
 pub(super) fn arrange(options: &mut LabOptions) -> Result<()> {
@@ -58,7 +61,11 @@ pub(super) fn play(lab: &mut Lab) -> Result<()> {
     expect_installs_begun(&refused, 0)?;
     lab.machine(UNSIGNED)?.vm.power_cut()?;
 
-    let first = wait_running(lab, SIGNED)?;
+    let first = lab
+        .api
+        .wait_for(SIGNED, "running", TO_RUNNING_BY_GRUB, |detail| {
+            detail.machine.phase == Phase::Running
+        })?;
     expect_installs_begun(&first, 1)?;
     expect_lockdown(lab, &key)?;
 
