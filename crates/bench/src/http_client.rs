@@ -38,7 +38,7 @@ pub enum HttpError {
     #[error("{0}")]
     Connection(&'static str, #[source] io::Error),
     /// The server closed before the answer was whole.
-    #[error("the server closed after {0} bytes")]
+    #[error("the server closed in mid-file")]
     Closed(u64),
     /// The head was not to be understood.
     #[error("the server's answer has no head that is understood")]

@@ -4,6 +4,7 @@
 //! servers are started in the other one.
 
 use std::fs::File;
+use std::io::{Seek as _, Write as _};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
@@ -89,6 +90,32 @@ impl Network {
         Ok(())
     }
 
+    /// Tells the servers' side the hardware address of so many clients, and has the clients' side answer
+    /// no ARP. Otherwise every machine of a storm would have the hardware address of the one interface
+    /// that all share, which a DHCP server may take for a conflict; and the kernel keeps 1,024 learned
+    /// neighbours at most (arp(7), gc_thresh3), for all namespaces together.
+    pub fn introduce(&self, clients: usize) -> anyhow::Result<()> {
+        let ignore = format!("/proc/sys/net/ipv4/conf/{CLIENT_INTERFACE}/arp_ignore");
+        let mac = client_mac()?;
+        std::fs::write(&ignore, "1").with_context(|| format!("writing {ignore}"))?;
+        let lines: String = (0..clients)
+            .map(|number| {
+                let address = client_address(number);
+                format!(
+                    "neigh replace {address} lladdr {mac} nud permanent dev {SERVER_INTERFACE}\n"
+                )
+            })
+            .collect();
+        let mut command = Command::new("ip");
+        self.on_server_side(&mut command)?;
+        let mut file = tempfile::tempfile().context("making a temporary file")?;
+        file.write_all(lines.as_bytes())
+            .context("writing neighbours")?;
+        file.rewind().context("rewinding a file")?;
+        command.stdin(file);
+        run(&mut command, "-batch -")
+    }
+
     fn ip(&self, words: &str) -> anyhow::Result<()> {
         let mut command = Command::new("ip");
         self.on_server_side(&mut command)?;
@@ -107,6 +134,18 @@ impl Drop for ManyClients {
             eprintln!("warning: {error:#}");
         }
     }
+}
+
+/// As `ip` shows it: /sys is the host's.
+fn client_mac() -> anyhow::Result<String> {
+    let mut command = Command::new("ip");
+    command.args(["-oneline", "link", "show", "dev", CLIENT_INTERFACE]);
+    let output = command.output().context("starting `ip link show`")?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (_, after) = text
+        .split_once("link/ether ")
+        .context("a link without an address")?;
+    Ok(after.split(' ').next().unwrap_or_default().to_owned())
 }
 
 /// Runs on a thread of its own, whose namespace it replaces.

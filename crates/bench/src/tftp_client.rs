@@ -56,7 +56,7 @@ pub enum TftpError {
     #[error("the server does not know the option {0}")]
     Unsupported(&'static str),
     /// Nothing came any more.
-    #[error("the server fell silent after {0} bytes")]
+    #[error("the server fell silent in mid-file")]
     Silent(u64),
     /// What came was not to be understood.
     #[error("the server sent something that is no TFTP")]

@@ -48,6 +48,7 @@ struct Storm {
 pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let _clients = bench.network.many_clients()?;
     let machines = if bench.settings.smoke { FEW } else { MACHINES };
+    bench.network.introduce(machines)?;
     let mut versions = [const { (String::new(), String::new()) }; 2];
     let mut storms = [const { Vec::new() }; 2];
     for (repeat, index) in bench.turns(2) {
