@@ -3,6 +3,8 @@
 //! A program sees the frame from its Ethernet header on, and says how many of its bytes are wanted, 0
 //! for a frame that is not.
 
+use std::net::Ipv4Addr;
+
 use super::{ARP, IPV4};
 
 /// One instruction, laid out as the kernel's `struct sock_filter`.
@@ -20,6 +22,7 @@ pub struct Instruction {
 }
 
 // linux include/uapi/linux/bpf_common.h; sizes and modes are added to the class.
+const LOAD_WORD: u16 = 0x20;
 const LOAD_HALF: u16 = 0x28;
 const LOAD_BYTE: u16 = 0x30;
 const LOAD_HALF_INDEXED: u16 = 0x48;
@@ -41,6 +44,7 @@ const ETHERTYPE: u32 = 12;
 const IP_LENGTH: u32 = 16;
 const IP_FRAGMENT: u32 = 20;
 const IP_PROTOCOL: u32 = 23;
+const IP_SOURCE: u32 = 26;
 const IP_START: u32 = 14;
 // Behind the IPv4 header, whose length is in X.
 const SOURCE_PORT: u32 = 14;
@@ -57,9 +61,12 @@ const BEGIN_OR_END: u32 = 0x07;
 /// Where an IPv4 packet is not its datagram's first part.
 const FRAGMENT_OFFSET: u32 = 0x1fff;
 
-/// Ports of which every datagram is wanted: DHCP server and client, PXE boot server, TFTP requests,
-/// DNS, NTP.
-const WHOLE_PORTS: [u32; 6] = [67, 68, 4011, 69, 53, 123];
+/// Ports that DHCP servers and PXE boot servers listen on.
+const SERVER_PORTS: [u32; 2] = [67, 4011];
+/// Ports of which every datagram is wanted: DHCP clients, TFTP requests, DNS, NTP.
+const WHOLE_PORTS: [u32; 4] = [68, 69, 53, 123];
+/// What a DHCP server's message begins with (RFC 951).
+const REPLY: u32 = 2;
 /// Opcodes of a TFTP transfer that are always wanted: requests, an error, an option acknowledgement
 /// (RFC 1350, RFC 2347).
 const SPEAKING: [u32; 4] = [1, 2, 5, 6];
@@ -76,7 +83,11 @@ const HEADERS: u32 = 96;
 /// What is worth recording of a machine's boot: ARP and ICMP; DHCP, TFTP requests, DNS and NTP; of a
 /// TFTP transfer its option acknowledgement, errors, the first two blocks and every 64th with their
 /// acknowledgements; of HTTP the beginning and the end of connections, and what clients say.
-pub fn recording(http_port: u16) -> Vec<Instruction> {
+///
+/// `server` is the address at which this host answers DHCP itself, if it does: of DHCP only what other
+/// servers say is wanted then. Who answers knows better which clients boot, and a thousand that do not
+/// cost nothing here.
+pub fn recording(http_port: u16, server: Option<Ipv4Addr>) -> Vec<Instruction> {
     let mut program = Program::default();
     program.load(LOAD_HALF, ETHERTYPE);
     program.when(EQUAL, u32::from(ARP), "headers");
@@ -85,7 +96,7 @@ pub fn recording(http_port: u16) -> Vec<Instruction> {
     program.when(EQUAL, ICMP, "headers");
     program.when(EQUAL, TCP, "tcp");
     program.unless(EQUAL, UDP, "drop");
-    udp(&mut program);
+    udp(&mut program, server);
     tcp(&mut program, u32::from(http_port));
     for (label, length) in [
         ("message", MESSAGE),
@@ -99,14 +110,16 @@ pub fn recording(http_port: u16) -> Vec<Instruction> {
     program.resolved()
 }
 
-fn udp(program: &mut Program) {
+fn udp(program: &mut Program, server: Option<Ipv4Addr>) {
     program.load(LOAD_HALF, IP_FRAGMENT);
     program.when(ANY_BIT, FRAGMENT_OFFSET, "drop");
     program.load(INDEX_HEADER, IP_START);
-    for side in [SOURCE_PORT, DESTINATION_PORT] {
-        program.load(LOAD_HALF_INDEXED, side);
-        for port in WHOLE_PORTS {
-            program.when(EQUAL, port, "message");
+    for (ports, label) in [(&SERVER_PORTS[..], "dhcp"), (&WHOLE_PORTS, "message")] {
+        for side in [SOURCE_PORT, DESTINATION_PORT] {
+            program.load(LOAD_HALF_INDEXED, side);
+            for port in ports {
+                program.when(EQUAL, *port, label);
+            }
         }
     }
     program.load(LOAD_HALF_INDEXED, UDP_PAYLOAD);
@@ -121,6 +134,14 @@ fn udp(program: &mut Program) {
     program.when(EQUAL, 2, "headers");
     program.when(ANY_BIT, 63, "drop");
     program.load(RETURN, HEADERS);
+    program.label("dhcp");
+    if let Some(server) = server {
+        program.load(LOAD_BYTE_INDEXED, UDP_PAYLOAD);
+        program.unless(EQUAL, REPLY, "drop");
+        program.load(LOAD_WORD, IP_SOURCE);
+        program.when(EQUAL, u32::from(server), "drop");
+    }
+    program.load(RETURN, MESSAGE);
 }
 
 fn tcp(program: &mut Program, http_port: u32) {
@@ -154,7 +175,6 @@ fn tcp(program: &mut Program, http_port: u32) {
 /// What DHCP servers say: UDP from port 67 with a BOOTREPLY in it. A relay's requests come from the
 /// same port and are BOOTREQUESTs (RFC 951).
 pub fn server_messages() -> Vec<Instruction> {
-    const REPLY: u32 = 2;
     let mut program = Program::default();
     program.load(LOAD_HALF, ETHERTYPE);
     program.unless(EQUAL, u32::from(IPV4), "drop");

@@ -11,4 +11,4 @@ mod tests;
 mod transfer;
 
 pub use packet::{ErrorCode, Refusal, Request, encode_data, encode_error};
-pub use transfer::{Outcome, Output, Transfer};
+pub use transfer::{AskedAgain, Outcome, Output, Transfer};

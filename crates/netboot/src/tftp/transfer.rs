@@ -20,6 +20,9 @@ const OWN_TIMER: u64 = 50;
 /// So many acknowledgements in a row, each of one block more, are a client that acknowledges every
 /// block in spite of its window.
 const EAGER: u32 = 3;
+/// A client that was heard within so many milliseconds has not forgotten the transfer: the request that
+/// comes then is a copy from before. Who did forget it asks again.
+const REMEMBERED: u64 = 1000;
 
 /// A transfer. Give it what arrives by [`Transfer::handle`], and do what [`Transfer::poll`] says until
 /// that is [`Output::Wait`] or [`Output::Done`].
@@ -40,6 +43,8 @@ pub struct Transfer {
     last_sent: Timestamp,
     /// When something is sent again.
     deadline: Option<Timestamp>,
+    /// When the client last acknowledged anything.
+    heard: Option<Timestamp>,
     /// The last moment of progress; `None` before the first packet was sent.
     progress: Option<Timestamp>,
     repetitions: u32,
@@ -64,6 +69,17 @@ enum Phase {
     Options(Vec<u8>),
     Sending,
     Ended(Outcome),
+}
+
+/// What a repeated request means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AskedAgain {
+    /// It is a late copy: the client is at the transfer, and nothing is to be done.
+    Copy,
+    /// The client did not hear the first answer.
+    Unanswered,
+    /// The client has forgotten the transfer, and begins anew.
+    Anew,
 }
 
 /// What is to be done next.
@@ -143,9 +159,23 @@ impl Transfer {
             beyond: 1,
             last_sent: 0,
             deadline: None,
+            heard: None,
             progress: None,
             repetitions: 0,
             repair: Repair::default(),
+        }
+    }
+
+    /// What it means that the client's request comes again at `now`.
+    ///
+    /// A client that waits for its first answer repeats its request, and the copy may arrive when the
+    /// transfer is on its way, above all from a thousand clients at once. To begin anew for that ends
+    /// the transfer: the client acknowledges what the new one has not sent yet.
+    pub fn asked_again(&self, now: Timestamp) -> AskedAgain {
+        match self.heard {
+            None => AskedAgain::Unanswered,
+            Some(heard) if now.saturating_sub(heard) < REMEMBERED => AskedAgain::Copy,
+            Some(_) => AskedAgain::Anew,
         }
     }
 
@@ -167,11 +197,13 @@ impl Transfer {
                 });
             }
             (Some(FromClient::Acknowledgement(0)), Phase::Options(_)) => {
+                self.heard = Some(now);
                 self.phase = Phase::Sending;
                 self.advance(now);
             }
             (Some(FromClient::Acknowledgement(_)), Phase::Options(_)) => {}
             (Some(FromClient::Acknowledgement(block)), Phase::Sending) => {
+                self.heard = Some(now);
                 self.acknowledge(block, now);
             }
         }

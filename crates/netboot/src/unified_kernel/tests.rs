@@ -103,18 +103,6 @@ fn an_image_holds_what_was_put_in_and_the_stub() {
     check(&stub());
 }
 
-/// With the stub of the payload, where one was built.
-#[test]
-fn the_real_stub() {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../out/agent/linuxx64.efi.stub"
-    );
-    if let Ok(stub) = std::fs::read(path) {
-        check(&stub);
-    }
-}
-
 #[test]
 fn images_of_two_machines_have_one_size() {
     let one = image(&stub(), "hardway.token=0123").unwrap();

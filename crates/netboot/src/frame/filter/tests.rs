@@ -22,6 +22,7 @@ fn interpret(program: &[Instruction], frame: &[u8]) -> Option<u32> {
         let operand = instruction.operand;
         let mut holds = None;
         match instruction.code {
+            LOAD_WORD => accumulator = half(operand)? << 16 | half(operand + 2)?,
             LOAD_HALF => accumulator = half(operand)?,
             LOAD_BYTE => accumulator = byte(operand)?,
             LOAD_HALF_INDEXED => accumulator = half(index + operand)?,
@@ -131,12 +132,34 @@ fn what_is_recorded() {
         ("a file", tcp(8080, 5000, ACK, b"MZ"), 0),
         ("its end", tcp(8080, 5000, FIN_ACK, b"MZ"), HEADERS),
     ];
-    let program = recording(8080);
+    let program = recording(8080, None);
     for (name, frame, length) in cases {
         assert_eq!(run(&program, &frame), length, "{name}");
     }
     assert_eq!(run(&program, &tcp(5000, 443, SYN, &[])), 0);
     assert_eq!(run(&program, &fragment(tcp(5000, 8080, SYN, &[]))), 0);
+}
+
+/// The frames come from 10.77.0.1.
+#[test]
+fn of_dhcp_that_is_answered_here_only_what_others_say_is_recorded() {
+    let own = recording(8080, Some(Ipv4Addr::new(10, 77, 0, 1)));
+    let others = recording(8080, Some(Ipv4Addr::new(10, 77, 0, 9)));
+    for (name, frame, by_others) in [
+        ("a request", udp(68, 67, &[1]), 0),
+        ("a relay's request", udp(67, 67, &[1]), 0),
+        ("a boot server's request", udp(68, 4011, &[1]), 0),
+        ("an offer", udp(67, 68, &[2]), MESSAGE),
+        ("an answer to a relay", udp(67, 67, &[2]), MESSAGE),
+        ("a boot server's answer", udp(4011, 68, &[2]), MESSAGE),
+    ] {
+        assert_eq!(run(&own, &frame), 0, "{name}");
+        assert_eq!(run(&others, &frame), by_others, "{name}");
+    }
+    let request = udp(2000, 69, b"\0\x01x\0octet\0");
+    assert_eq!(run(&own, &request), MESSAGE);
+    assert_eq!(run(&own, &udp(3000, 4000, &[0, 3, 0, 1])), HEADERS);
+    assert_eq!(run(&own, &tcp(5000, 8080, 2, &[])), HEADERS);
 }
 
 #[test]
@@ -163,7 +186,8 @@ fn every_cut_frame_is_judged() {
         udp(3000, 4000, &[0, 3, 0, 1]),
         tcp(5000, 80, 0x10, b"GET /"),
     ];
-    for program in [recording(80), server_messages()] {
+    let own = Some(Ipv4Addr::LOCALHOST);
+    for program in [recording(80, None), recording(80, own), server_messages()] {
         assert!(program.len() < 100);
         for frame in &whole {
             for length in 0..frame.len() {

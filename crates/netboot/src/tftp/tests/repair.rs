@@ -1,6 +1,6 @@
 //! What is sent again after a loss, and what is not.
 
-use super::super::{Outcome, Output, Request, Transfer};
+use super::super::{AskedAgain, Outcome, Output, Request, Transfer};
 
 const NONE: [u16; 0] = [];
 
@@ -157,6 +157,30 @@ fn the_next_repetition_follows_what_answers_take() {
 fn deadline_after(transfer: &mut Transfer, now: u64) -> u64 {
     sent(transfer, now);
     deadline(transfer, now) - now
+}
+
+#[test]
+fn a_request_that_comes_again_is_a_copy_while_the_client_is_heard() {
+    let mut transfer = transfer(1);
+    assert_eq!(transfer.asked_again(0), AskedAgain::Copy, "it took options");
+    assert_eq!(sent(&mut transfer, 5000), [1]);
+    assert_eq!(answer(&mut transfer, 1, 5000), [2]);
+    assert_eq!(transfer.asked_again(5999), AskedAgain::Copy);
+    assert_eq!(transfer.asked_again(6000), AskedAgain::Anew);
+    assert_eq!(answer(&mut transfer, 1, 6000), [2], "no progress");
+    assert_eq!(transfer.asked_again(6001), AskedAgain::Copy);
+
+    let request = Request {
+        file: "undionly.kpxe".into(),
+        block_size: None,
+        timeout: None,
+        wants_size: false,
+        window_size: None,
+    };
+    let mut fresh = Transfer::new(&request, 600);
+    assert_eq!(sent(&mut fresh, 0), [1]);
+    assert_eq!(fresh.asked_again(0), AskedAgain::Unanswered);
+    assert_eq!(fresh.asked_again(9000), AskedAgain::Unanswered);
 }
 
 #[test]
