@@ -8,7 +8,8 @@
 //! A line is the CRC-32 of what follows in eight hexadecimal digits, a space, and the lease as JSON.
 //! The last line for an address counts. A line that does not match its checksum was being written when
 //! the power went, and was never acknowledged; the zeros are the end. When the log is opened, and when
-//! it has grown well past what it says, a file with the live lines alone takes its place.
+//! it has grown well past what it says, a file with the live lines alone takes its place. While answers
+//! wait, another thread writes that file, and the lines that came meanwhile are added to it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,16 +19,17 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use hardway_netboot::dhcp::Lease;
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
-/// Zeros that are written ahead of the lines, in bytes.
+/// Zeros that are written at once ahead of the lines, in bytes.
 const AHEAD: usize = 1 << 20;
-/// A log below this size is not worth rewriting, in bytes. Answers wait for a rewrite.
-const SMALL: u64 = if cfg!(test) { 1 << 20 } else { 8 << 20 };
+/// A log below this size is not worth rewriting, in bytes.
+const SMALL: u64 = if cfg!(test) { 1 << 20 } else { 4 << 20 };
 /// Groups that share one commit at most.
 const GROUPS: usize = 1024;
 
@@ -95,13 +97,25 @@ impl Leases {
 pub struct Storing(oneshot::Receiver<Result<Stored, String>>);
 
 impl Storing {
+    /// What became of it, once that is known.
+    pub fn done(&mut self) -> Option<anyhow::Result<Stored>> {
+        match self.0.try_recv() {
+            Err(TryRecvError::Empty) => None,
+            outcome => Some(told(outcome.ok())),
+        }
+    }
+
     /// Waits until the leases are durable. May be dropped and called again.
     pub async fn wait(&mut self) -> anyhow::Result<Stored> {
-        match (&mut self.0).await {
-            Ok(Ok(stored)) => Ok(stored),
-            Ok(Err(error)) => Err(anyhow::anyhow!(error).context("writing the leases")),
-            Err(_) => Err(anyhow::anyhow!("the thread of the leases has ended")),
-        }
+        told((&mut self.0).await.ok())
+    }
+}
+
+fn told(outcome: Option<Result<Stored, String>>) -> anyhow::Result<Stored> {
+    match outcome {
+        Some(Ok(stored)) => Ok(stored),
+        Some(Err(error)) => Err(anyhow::anyhow!(error).context("writing the leases")),
+        None => Err(anyhow::anyhow!("the thread of the leases has ended")),
     }
 }
 
@@ -132,13 +146,13 @@ fn read(mut file: File) -> std::io::Result<Table> {
     Ok(table)
 }
 
-fn encode(lease: &Lease, bytes: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+fn encode(lease: &Lease, bytes: &mut Vec<u8>) -> std::io::Result<()> {
     let start = bytes.len();
     bytes.extend_from_slice(b"00000000 ");
     let json = bytes.len();
     serde_json::to_writer(&mut *bytes, lease)?;
-    let sum = format!("{:08x}", checksum(&bytes[json..]));
-    bytes[start..start + 8].copy_from_slice(sum.as_bytes());
+    let sum = checksum(&bytes[json..]);
+    write!(&mut bytes[start..start + 8], "{sum:08x}")?;
     bytes.push(b'\n');
     Ok(())
 }
@@ -184,54 +198,152 @@ struct Log {
     initial: u64,
     /// A failed write leaves open what is on the disk: a new file is written before the next line.
     is_doubtful: bool,
+    rewriting: Option<Rewriting>,
     buffer: Vec<u8>,
+}
+
+/// A file that is to take the place of one that has grown.
+struct Rewriting {
+    written: JoinHandle<std::io::Result<Log>>,
+    /// The lines that it does not have yet.
+    since: Vec<u8>,
 }
 
 impl Log {
     /// A new file that holds the table, in the place of the former one.
     fn create(path: &Path, table: &Table) -> std::io::Result<Self> {
-        let new = path.with_extension("new");
-        let mut file = File::create(&new)?;
+        let log = Self::write(&path.with_extension("new"), table)?;
+        log.install(path)
+    }
+
+    /// A durable file that holds the table.
+    fn write(path: &Path, table: &Table) -> std::io::Result<Self> {
+        let file = File::create(path)?;
         let mut buffer = Vec::new();
         for lease in table.values() {
             encode(lease, &mut buffer)?;
         }
-        let end = buffer.len();
-        buffer.resize(end + AHEAD, 0);
-        file.write_all(&buffer)?;
-        file.sync_all()?;
-        std::fs::rename(&new, path)?;
+        let end = buffer.len() as u64;
+        file.write_all_at(&buffer, 0)?;
+        let mut log = Self {
+            path: path.to_owned(),
+            file,
+            end,
+            zeros: end,
+            initial: end,
+            is_doubtful: false,
+            rewriting: None,
+            buffer: Vec::new(),
+        };
+        // Room until it is rewritten, and for what comes meanwhile: a file that grows is durable only
+        // with the filesystem's journal, which may have to wait for all that others write.
+        log.fill(log.longest() + AHEAD as u64)?;
+        log.file.sync_all()?;
+        Ok(log)
+    }
+
+    /// Where the lines may end before the file is rewritten.
+    fn longest(&self) -> u64 {
+        SMALL.max(4 * self.initial)
+    }
+
+    /// Writes zeros, at least up to there.
+    fn fill(&mut self, up_to: u64) -> std::io::Result<()> {
+        let zeros = vec![0; AHEAD];
+        while self.zeros < up_to {
+            self.file.write_all_at(&zeros, self.zeros)?;
+            self.zeros += AHEAD as u64;
+        }
+        Ok(())
+    }
+
+    /// Takes the place of the file at `path`.
+    fn install(self, path: &Path) -> std::io::Result<Self> {
+        std::fs::rename(&self.path, path)?;
         let folder = path.parent().filter(|folder| *folder != Path::new(""));
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
         Ok(Self {
             path: path.to_owned(),
-            file,
-            end: end as u64,
-            zeros: (end + AHEAD) as u64,
-            initial: end as u64,
-            is_doubtful: false,
-            buffer: Vec::new(),
+            ..self
         })
     }
 
     fn commit(&mut self, groups: &[Group], table: &RwLock<Table>) -> std::io::Result<Stored> {
         let began = Instant::now();
-        let read = || table.read().unwrap_or_else(PoisonError::into_inner);
-        let has_grown = self.end > SMALL && self.end > 4 * self.initial;
-        if self.is_doubtful || has_grown {
-            *self = Self::create(&self.path, &read())?;
-        }
+        self.tidy(table)?;
         let leases = || groups.iter().flat_map(|group| &group.leases);
         if let Err(error) = self.append(leases()) {
             self.is_doubtful = true;
             return Err(error);
         }
+        if let Some(rewriting) = &mut self.rewriting {
+            rewriting.since.extend_from_slice(&self.buffer);
+        }
         let mut table = table.write().unwrap_or_else(PoisonError::into_inner);
-        table.extend(by_address(leases().cloned()));
+        for lease in leases() {
+            table.insert(lease.address, lease.clone());
+        }
         Ok(Stored {
             leases: leases().count(),
             took: began.elapsed(),
         })
+    }
+
+    /// Goes on in a new file where this one is in doubt, or has grown and the new one is ready.
+    fn tidy(&mut self, table: &RwLock<Table>) -> std::io::Result<()> {
+        let read = || table.read().unwrap_or_else(PoisonError::into_inner);
+        match self.rewriting.take() {
+            Some(rewriting) if self.is_doubtful || rewriting.written.is_finished() => {
+                self.take_over(rewriting);
+            }
+            Some(rewriting) => self.rewriting = Some(rewriting),
+            None if self.end > self.longest() => {
+                let table = read().clone();
+                self.rewrite(table);
+            }
+            None => {}
+        }
+        if self.is_doubtful {
+            *self = Self::create(&self.path, &read())?;
+        }
+        Ok(())
+    }
+
+    fn rewrite(&mut self, table: Table) {
+        let path = self.path.with_extension("next");
+        let thread = std::thread::Builder::new().name("leases-anew".into());
+        match thread.spawn(move || Self::write(&path, &table)) {
+            Ok(written) => {
+                let since = Vec::new();
+                self.rewriting = Some(Rewriting { written, since });
+            }
+            Err(error) => self.stay(&error),
+        }
+    }
+
+    /// Goes on in this file, and tries again when it has grown as much again.
+    fn stay(&mut self, error: &std::io::Error) {
+        tracing::warn!("leases: rewriting the log: {error}");
+        self.initial = self.end;
+    }
+
+    fn take_over(&mut self, rewriting: Rewriting) {
+        let written = rewriting.written.join();
+        let written = written.unwrap_or_else(|_| Err(std::io::Error::other("a panic")));
+        let mut new = match written {
+            Ok(new) => new,
+            Err(error) => return self.stay(&error),
+        };
+        new.buffer = rewriting.since;
+        let installed = new.flush().and_then(|()| new.install(&self.path));
+        match installed {
+            Ok(new) if !self.is_doubtful => *self = new,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!("leases: taking over the new log: {error}");
+                self.is_doubtful = true;
+            }
+        }
     }
 
     fn append<'l>(&mut self, leases: impl Iterator<Item = &'l Lease>) -> std::io::Result<()> {
@@ -239,11 +351,14 @@ impl Log {
         for lease in leases {
             encode(lease, &mut self.buffer)?;
         }
+        self.flush()
+    }
+
+    /// Makes what is in the buffer the last lines.
+    fn flush(&mut self) -> std::io::Result<()> {
         let end = self.end + self.buffer.len() as u64;
         if end >= self.zeros {
-            let zeros = vec![0; AHEAD + (end - self.zeros) as usize];
-            self.file.write_all_at(&zeros, self.zeros)?;
-            self.zeros += zeros.len() as u64;
+            self.fill(end + AHEAD as u64)?;
         }
         self.file.write_all_at(&self.buffer, self.end)?;
         self.file.sync_data()?;

@@ -59,6 +59,7 @@ fn phases() {
         console.line(&told(&error));
     }
     let _ = nix::unistd::sethostname("hardway");
+    network::make_room(Path::new("/"));
 
     let mut drivers = Drivers::from_initramfs(&console);
     let media = Media::find(&mut drivers, &console, MEDIA_PATIENCE);

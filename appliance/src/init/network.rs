@@ -17,6 +17,22 @@ pub const FALLBACK: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 77, 0, 1), 24);
 /// How long the first cable is waited for before one without carrier is taken.
 const CARRIER_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Neighbours that the kernel remembers: below the first it forgets none, and it never holds more than
+/// the third (arp(7)). Its own default of 1024 at most is fewer than the machines of some halls.
+const NEIGHBOURS: [(&str, &str); 3] = [
+    ("gc_thresh3", "65536"),
+    ("gc_thresh2", "32768"),
+    ("gc_thresh1", "16384"),
+];
+
+/// Makes room for thousands of neighbours, below `root`. What cannot be set stays as it is.
+pub fn make_room(root: &Path) {
+    let folder = root.join("proc/sys/net/ipv4/neigh/default");
+    for (name, most) in NEIGHBOURS {
+        let _ = std::fs::write(folder.join(name), most);
+    }
+}
+
 /// What the appliance's own network is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
@@ -191,6 +207,20 @@ mod tests {
             let found = first_address(text).map(|(address, prefix)| format!("{address}/{prefix}"));
             assert_eq!(found.as_deref(), address, "{text}");
         }
+    }
+
+    #[test]
+    fn there_is_room_for_neighbours() {
+        let root = tempfile::tempdir().unwrap();
+        make_room(root.path()); // Without such a folder nothing happens.
+        let folder = root.path().join("proc/sys/net/ipv4/neigh/default");
+        std::fs::create_dir_all(&folder).unwrap();
+        make_room(root.path());
+        let set = |name| std::fs::read_to_string(folder.join(name)).unwrap();
+        let room: Vec<u32> = ["gc_thresh1", "gc_thresh2", "gc_thresh3"]
+            .map(|name| set(name).parse().unwrap())
+            .into();
+        assert!(room.is_sorted() && room[0] >= 10_000, "{room:?}");
     }
 
     #[test]

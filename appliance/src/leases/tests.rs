@@ -85,6 +85,14 @@ async fn a_damaged_line_costs_its_own_lease_only() {
     assert_eq!(open(&path), by_address([lease(1, 10), lease(3, 30)]));
 }
 
+/// Until a new file that is being written is there.
+fn wait_for_the_new_file(log: &Log) {
+    let is_written = |rewriting: &Rewriting| rewriting.written.is_finished();
+    while !log.rewriting.as_ref().is_none_or(is_written) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 #[test]
 fn the_log_grows_past_its_zeros_and_is_rewritten_when_it_has_grown() {
     let folder = tempfile::tempdir().unwrap();
@@ -96,13 +104,58 @@ fn the_log_grows_past_its_zeros_and_is_rewritten_when_it_has_grown() {
     let groups = [Group { leases: many, done }];
     let mut largest = 0;
     for _ in 0..6 {
+        wait_for_the_new_file(&log);
         assert_eq!(log.commit(&groups, &table).unwrap().leases, 9_000);
         largest = largest.max(log.end);
         let read = read(File::open(&path).unwrap()).unwrap();
         assert_eq!(read, *table.read().unwrap());
     }
     assert!(largest > SMALL, "{largest}");
-    assert!(log.end < SMALL && log.initial > 0, "{}", log.end);
+    assert!(log.end < largest && log.initial > 0, "{}", log.end);
+}
+
+#[test]
+fn leases_that_come_while_the_log_is_rewritten_are_in_the_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("leases.log");
+    let table = RwLock::new(Table::new());
+    let mut log = Log::create(&path, &Table::new()).unwrap();
+    let group = |leases: Vec<Lease>| {
+        let (done, _) = oneshot::channel();
+        [Group { leases, done }]
+    };
+    let many = (0..20_000).map(|count| lease((count % 100) as u8, count));
+    log.commit(&group(many.collect()), &table).unwrap();
+    let grown = log.end;
+    for last in 200..210 {
+        log.commit(&group(vec![lease(last, 1)]), &table).unwrap();
+    }
+    wait_for_the_new_file(&log);
+    log.commit(&group(vec![lease(210, 1)]), &table).unwrap();
+    assert!(log.end < grown / 10 && log.rewriting.is_none());
+    let stored = read(File::open(&path).unwrap()).unwrap();
+    assert_eq!(stored, *table.read().unwrap());
+    assert_eq!(stored.len(), 111);
+}
+
+/// There is a folder where the new file is to be.
+#[test]
+fn a_log_that_cannot_be_rewritten_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("leases.log");
+    std::fs::create_dir(path.with_extension("next")).unwrap();
+    let table = RwLock::new(Table::new());
+    let mut log = Log::create(&path, &Table::new()).unwrap();
+    let (done, _outcome) = oneshot::channel();
+    let many: Vec<Lease> = (0..20_000).map(|count| lease(count as u8, count)).collect();
+    let groups = [Group { leases: many, done }];
+    for _ in 0..4 {
+        log.commit(&groups, &table).unwrap();
+        wait_for_the_new_file(&log);
+    }
+    assert!(log.initial > SMALL);
+    let stored = read(File::open(&path).unwrap()).unwrap();
+    assert_eq!(stored, *table.read().unwrap());
 }
 
 /// What a failed write left on the disk is not known, so the next commit starts a new file.

@@ -1,18 +1,20 @@
 //! What is said on the wire while machines boot, for the [`Recorder`].
 //!
 //! Recording is the least of the services: it takes frames in measured portions, and what does not fit
-//! the kernel's buffer meanwhile is dropped there and counted, at next to no cost to the others.
+//! the kernel's buffer meanwhile is dropped there and counted, at next to no cost to the others. DHCP
+//! that this appliance answers does not come this way: its service records what machines it is about.
 
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use hardway_model::cluster::DhcpMode;
 use hardway_netboot::frame::filter;
 use hardway_netboot::recorder::Recorder;
 use tokio::time::sleep;
 
 use super::packet_socket::{ALL, PacketSocket, hardware_address};
-use super::{socket, thread};
+use super::{is_wanted, socket, thread};
 use crate::clock;
 use crate::context::Context;
 use crate::metrics::Kind;
@@ -32,9 +34,11 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
 }
 
 async fn serve(context: Context) -> anyhow::Result<()> {
-    let address = socket::cluster(&context).await.network.address;
+    let network = &socket::cluster(&context).await.network;
+    let address = network.address;
+    let server = answers_dhcp(&context, network.dhcp).then_some(address);
     let interface = socket::interface(&context, address)?;
-    let program = filter::recording(context.options.http_port);
+    let program = filter::recording(context.options.http_port, server);
     let frames = match PacketSocket::open(&interface, ALL, Some(&program), BUFFER) {
         Err(error) if is_forbidden(&error) => {
             tracing::warn!("capture: boots are not recorded: {error:#}");
@@ -55,8 +59,15 @@ async fn serve(context: Context) -> anyhow::Result<()> {
         let counters = &context.metrics.dropped;
         counters.get_or_create(&Kind::of("capture")).inc_by(dropped);
         socket::still_at(address, &context)?;
+        let mode = socket::cluster(&context).await.network.dhcp;
+        let is_the_same = answers_dhcp(&context, mode) == server.is_some();
+        anyhow::ensure!(is_the_same, "cluster.yaml changes who answers DHCP");
         sleep(PAUSE).await;
     }
+}
+
+fn answers_dhcp(context: &Context, mode: DhcpMode) -> bool {
+    mode != DhcpMode::Off && is_wanted("dhcp", context)
 }
 
 fn keep(portion: &[(Box<[u8]>, usize)], context: &Context) {

@@ -60,6 +60,11 @@ impl Inbox {
         Ok(())
     }
 
+    /// Whether there may be more than what was received.
+    pub fn is_full(&self) -> bool {
+        self.received.len() == BATCH
+    }
+
     /// What was received, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], SocketAddrV4)> {
         let buffers = self.buffers.chunks_exact(self.largest);

@@ -137,6 +137,12 @@ fn start(context: &Context) -> JoinSet<()> {
     services
 }
 
+/// Whether `--only` leaves a service that opens ports.
+fn is_wanted(name: &str, context: &Context) -> bool {
+    let only = &context.options.only;
+    only.is_empty() || only.iter().any(|wanted| wanted == name)
+}
+
 /// Adds a service that is started again whenever it ends.
 fn supervise<Run, Service>(
     services: &mut JoinSet<()>,
@@ -147,9 +153,7 @@ fn supervise<Run, Service>(
     Run: Fn(Context) -> Service + Send + 'static,
     Service: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
-    let only = &context.options.only;
-    let is_port = PORT_SERVICES.contains(&name);
-    if is_port && !only.is_empty() && !only.iter().any(|wanted| wanted == name) {
+    if PORT_SERVICES.contains(&name) && !is_wanted(name, context) {
         return;
     }
     let context = context.clone();

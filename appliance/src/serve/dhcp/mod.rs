@@ -10,15 +10,17 @@ use std::time::{Duration, Instant};
 use hardway_model::cluster::DhcpMode;
 use hardway_model::identity::MacAddress;
 use hardway_model::lifecycle::Timestamp;
-use hardway_netboot::dhcp::{Input, Service, Strangers, World};
+use hardway_netboot::dhcp::{Input, Output, Service, Strangers, World};
 
 use super::{socket, thread};
 use crate::clock;
 use crate::context::Context;
 use crate::fleet::Snapshot;
-use outbox::Outbox;
+use diary::Diary;
+use outbox::{Outbox, is_observed};
 use ports::{Arrival, Ports};
 
+mod diary;
 mod kind;
 mod link;
 mod outbox;
@@ -41,26 +43,29 @@ async fn serve(context: Context) -> anyhow::Result<()> {
     let mut ports = Ports::open(&interface, address)?;
     let leases = context.fleet.leases().await?;
     tracing::info!("dhcp: on {interface}, {} leases", leases.len());
+    let diary = Diary::new(&context, ports.mac(), address);
     let mut turn = Turn {
         service: Service::new(leases, ports.mac()),
-        outbox: Outbox::new(context.clone()),
+        outbox: Outbox::new(context.clone(), diary.clone()),
+        diary,
         context: context.clone(),
     };
     let mut counted = Instant::now();
+    let mut more = None;
     loop {
-        let arrival = tokio::select! {
-            biased;
-            outcome = turn.outbox.stored() => {
-                turn.outbox.release(outcome);
-                Arrival::Nothing
-            }
-            arrival = ports.receive() => arrival?,
-            () = until(turn.service.deadline()) => Arrival::Nothing,
+        let arrival = match more.take() {
+            Some(arrival) => arrival,
+            None => turn.next(&mut ports).await?,
         };
         socket::still_at(address, &context)?;
         turn.decide(&arrival, &ports);
-        turn.outbox.store();
         turn.outbox.send(&ports).await;
+        if turn.outbox.is_gathering() {
+            more = ports.more()?;
+        }
+        if more.is_none() {
+            turn.outbox.store();
+        }
         if counted.elapsed() > PAUSE {
             ports.count_dropped(&context.metrics);
             counted = Instant::now();
@@ -86,10 +91,28 @@ async fn until(deadline: Option<Timestamp>) {
 struct Turn {
     service: Service,
     outbox: Outbox,
+    diary: Diary,
     context: Context,
 }
 
 impl Turn {
+    /// Waits for something to decide about; answers whose leases have become durable may leave then.
+    async fn next(&mut self, ports: &mut Ports) -> anyhow::Result<Arrival> {
+        if let Some(outcome) = self.outbox.stored_now() {
+            self.outbox.release(outcome);
+            return Ok(Arrival::Nothing);
+        }
+        tokio::select! {
+            biased;
+            arrival = ports.receive() => arrival,
+            outcome = self.outbox.stored() => {
+                self.outbox.release(outcome);
+                Ok(Arrival::Nothing)
+            }
+            () = until(self.service.deadline()) => Ok(Arrival::Nothing),
+        }
+    }
+
     /// While cluster.yaml is broken nobody is answered.
     fn decide(&mut self, arrival: &Arrival, ports: &Ports) {
         let snapshot = self.context.fleet.snapshot();
@@ -134,6 +157,21 @@ impl Turn {
         };
         let find = |identity: &_| snapshot.find(identity);
         let outputs = self.service.handle(input, world, find, clock::now());
+        if let Input::Packet {
+            bytes,
+            source,
+            port,
+        } = input
+            && is_recorded(&outputs)
+        {
+            self.diary.received(bytes, source, port);
+        }
         self.outbox.put(outputs);
     }
+}
+
+/// Whether a message is worth recording: what it led to concerns a machine, or nobody was answered yet.
+fn is_recorded(outputs: &[Output]) -> bool {
+    let answers = |output: &Output| matches!(output, Output::Send { .. });
+    outputs.iter().any(is_observed) || !outputs.iter().any(answers)
 }

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use hardway_netboot::dhcp::{CLIENT_PORT, Destination, Lease, Output, PROXY_PORT, SERVER_PORT};
 
+use super::diary::Diary;
 use super::kind;
 use super::ports::Ports;
 use crate::context::Context;
@@ -14,16 +15,30 @@ use crate::metrics::Kind;
 /// clients ask again anyway.
 const WAITING: usize = 16_384;
 
+/// Leases that fill a group: a commit with as many costs little more than one with a single lease.
+const FULL: usize = 128;
+/// How often more is read at most before a group is written that is not full.
+const LOOKS: u32 = 4;
+
 /// Outputs that were decided and not carried out yet.
 pub struct Outbox {
     context: Context,
+    diary: Diary,
     /// To be sent now.
     parcels: Vec<Parcel>,
     /// The next group of leases, and what waits for it.
     leases: Vec<Lease>,
-    waiting: Vec<Output>,
+    waiting: Vec<Waiting>,
+    /// How often more was read for the next group.
+    looks: u32,
     /// The group that is being written, and what waits for it.
-    storing: Option<(Storing, Vec<Output>)>,
+    storing: Option<(Storing, Vec<Waiting>)>,
+}
+
+/// An output that waits for a lease.
+struct Waiting {
+    output: Output,
+    is_recorded: bool,
 }
 
 /// Something to be sent.
@@ -32,17 +47,21 @@ enum Parcel {
         bytes: Vec<u8>,
         destination: Destination,
         from: u16,
+        /// Whether it is about a machine, and belongs into its recording.
+        is_recorded: bool,
     },
     Probe(Ipv4Addr),
 }
 
 impl Outbox {
-    pub fn new(context: Context) -> Self {
+    pub fn new(context: Context, diary: Diary) -> Self {
         Self {
             context,
+            diary,
             parcels: Vec::new(),
             leases: Vec::new(),
             waiting: Vec::new(),
+            looks: 0,
             storing: None,
         }
     }
@@ -50,6 +69,7 @@ impl Outbox {
     /// Takes what one input led to. What stands behind a lease waits for it.
     pub fn put(&mut self, outputs: Vec<Output>) {
         let is_full = self.waiting.len() > WAITING;
+        let is_recorded = outputs.iter().any(is_observed);
         let mut waits = false;
         for output in outputs {
             match output {
@@ -59,8 +79,11 @@ impl Outbox {
                         self.leases.push(lease);
                     }
                 }
-                output if !waits => self.carry_out(output),
-                output if !is_full => self.waiting.push(output),
+                output if !waits => self.carry_out(output, is_recorded),
+                output if !is_full => self.waiting.push(Waiting {
+                    output,
+                    is_recorded,
+                }),
                 output => self.count(&output, "failed"),
             }
         }
@@ -75,6 +98,23 @@ impl Outbox {
         }
     }
 
+    /// What [`Self::stored`] waits for, when it has happened already.
+    pub fn stored_now(&mut self) -> Option<anyhow::Result<Stored>> {
+        self.storing.as_mut()?.0.done()
+    }
+
+    /// Whether more is to be read before the next group is written: none is being written, and this one
+    /// has room. The more there is to read, the more leases share a commit; where nothing waits to be
+    /// read, nothing waits to be written.
+    pub fn is_gathering(&mut self) -> bool {
+        let gathers = self.storing.is_none()
+            && !self.leases.is_empty()
+            && self.leases.len() < FULL
+            && self.looks < LOOKS;
+        self.looks += u32::from(gathers);
+        gathers
+    }
+
     /// Carries out what waited for the group, or forgets it: a client that hears nothing asks again.
     pub fn release(&mut self, outcome: anyhow::Result<Stored>) {
         let waited = self.storing.take().map_or(Vec::new(), |(_, waited)| waited);
@@ -85,13 +125,19 @@ impl Outbox {
                 metrics.lease_commit_size.observe(stored.leases as f64);
                 let seconds = stored.took.as_secs_f64();
                 metrics.lease_commit_seconds.observe(seconds);
-                waited.into_iter().for_each(|output| self.carry_out(output));
+                for Waiting {
+                    output,
+                    is_recorded,
+                } in waited
+                {
+                    self.carry_out(output, is_recorded);
+                }
             }
             Err(error) => {
                 tracing::error!("dhcp: leases are not acknowledged: {error:#}");
                 waited
                     .iter()
-                    .for_each(|output| self.count(output, "failed"));
+                    .for_each(|waiting| self.count(&waiting.output, "failed"));
             }
         }
     }
@@ -99,6 +145,7 @@ impl Outbox {
     /// Has the next group written, when none is being written.
     pub fn store(&mut self) {
         if self.storing.is_none() && !self.leases.is_empty() {
+            self.looks = 0;
             let leases = std::mem::take(&mut self.leases);
             let storing = self.context.fleet.lease_log().store(leases);
             self.storing = Some((storing, std::mem::take(&mut self.waiting)));
@@ -109,6 +156,7 @@ impl Outbox {
     pub async fn send(&mut self, ports: &Ports) {
         let (mut server, mut proxy) = (Vec::new(), Vec::new());
         for parcel in std::mem::take(&mut self.parcels) {
+            self.record(&parcel);
             if let Some((port, parcel)) = by_frame(parcel, ports) {
                 match port {
                     PROXY_PORT => proxy.push(parcel),
@@ -123,7 +171,19 @@ impl Outbox {
         }
     }
 
-    fn carry_out(&mut self, output: Output) {
+    fn record(&self, parcel: &Parcel) {
+        if let Parcel::Message {
+            bytes,
+            destination,
+            from,
+            is_recorded: true,
+        } = parcel
+        {
+            self.diary.sent(bytes, *destination, *from);
+        }
+    }
+
+    fn carry_out(&mut self, output: Output, is_recorded: bool) {
         self.count(&output, "sent");
         match output {
             Output::Send {
@@ -134,6 +194,7 @@ impl Outbox {
                 bytes,
                 destination,
                 from,
+                is_recorded,
             }),
             Output::Probe(address) => self.parcels.push(Parcel::Probe(address)),
             Output::Observed { name, event } => self.context.fleet.observe(name, event),
@@ -162,6 +223,11 @@ impl Outbox {
     }
 }
 
+/// Something happened to a machine.
+pub fn is_observed(output: &Output) -> bool {
+    matches!(output, Output::Observed { .. })
+}
+
 /// Sends what has to be a frame. The rest, and what no frame could be sent for, is a datagram from the
 /// port that is returned with it.
 fn by_frame(parcel: Parcel, ports: &Ports) -> Option<(u16, (Vec<u8>, SocketAddrV4))> {
@@ -171,6 +237,7 @@ fn by_frame(parcel: Parcel, ports: &Ports) -> Option<(u16, (Vec<u8>, SocketAddrV
             bytes,
             destination,
             from,
+            ..
         } => (bytes, destination, from),
         Parcel::Probe(address) => {
             if let Some(Err(error)) = ports.link().map(|link| link.probe(address)) {

@@ -94,14 +94,21 @@ impl Ports {
                 }
             };
             let socket = socket.context("waiting for DHCP")?;
-            let inbox = &mut self.inbox;
-            let received = socket.try_io(Interest::READABLE, || inbox.receive(socket.as_fd()));
-            match received {
-                Ok(()) => return Ok(Arrival::Datagrams(port)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error).context("receiving DHCP"),
+            if take(socket, &mut self.inbox)? {
+                return Ok(Arrival::Datagrams(port));
             }
         }
+    }
+
+    /// What more there is on the server's port, without waiting.
+    pub fn more(&mut self) -> anyhow::Result<Option<Arrival>> {
+        // Not by way of the runtime, which looks at the socket only when it has nothing to run.
+        let is_there = match self.inbox.receive(self.server.as_fd()) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(error) => return Err(error).context("receiving DHCP"),
+        };
+        Ok(is_there.then_some(Arrival::Datagrams(SERVER_PORT)))
     }
 
     /// Sends datagrams from one port, and tells how many of them left.
@@ -146,6 +153,27 @@ impl Ports {
             tracing::warn!("dhcp: {more} messages came faster than they were read, and are lost");
         }
         self.dropped = dropped;
+    }
+}
+
+/// Fills the inbox, and tells whether there was something.
+fn take(socket: &UdpSocket, inbox: &mut Inbox) -> anyhow::Result<bool> {
+    let mut is_there = false;
+    let received = socket.try_io(Interest::READABLE, || {
+        inbox.receive(socket.as_fd())?;
+        is_there = true;
+        match inbox.is_full() {
+            true => Ok(()),
+            // Nothing was left. Saying so here spares the call that would find it out: what arrives
+            // from now on is told by the kernel.
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    });
+    match received {
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+            Err(error).context("receiving DHCP")
+        }
+        _ => Ok(is_there),
     }
 }
 

@@ -6,6 +6,7 @@
 //! | `resolver` | answers a question: from the zone, the cache, or an upstream server |
 //! | `upstream` | asks upstream servers |
 //! | `tcp` | clients by TCP |
+//! | `framing` | messages by TCP |
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use self::resolver::Resolver;
 use super::socket;
 use crate::context::Context;
 
+mod framing;
 mod names;
 mod resolver;
 mod tcp;

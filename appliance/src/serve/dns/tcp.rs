@@ -1,6 +1,5 @@
-//! Clients by TCP: messages with a two-byte length before each (RFC 1035 section 4.2.2). A client may
-//! send further questions before the first is answered, and gets answers as they are found (RFC 7766
-//! section 6.2.1.1).
+//! Clients by TCP. One may send further questions before the first is answered, and gets answers as they
+//! are found (RFC 7766 section 6.2.1.1).
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,11 +7,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use hardway_netboot::dns::{Reply, Transport};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
+use super::framing::{read_message, write_message};
 use super::resolver::Resolver;
 
 /// How long a client may say nothing, or take nothing.
@@ -96,32 +95,6 @@ pub(super) async fn serve_client(
         anyhow::Ok(())
     };
     tokio::try_join!(read, write).map(|_| ())
-}
-
-/// `None` when the peer hung up between two messages.
-pub(super) async fn read_message(
-    stream: &mut (impl AsyncRead + Unpin),
-) -> std::io::Result<Option<Vec<u8>>> {
-    let mut length = [0; 2];
-    match stream.read_exact(&mut length).await {
-        Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
-        Err(error) => return Err(error),
-    }
-    let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
-    stream.read_exact(&mut message).await?;
-    Ok(Some(message))
-}
-
-/// Messages are at most 65535 bytes; a longer one is cut, which no encoder here makes.
-pub(super) async fn write_message(
-    stream: &mut (impl AsyncWrite + Unpin),
-    message: &[u8],
-) -> std::io::Result<()> {
-    let length = u16::try_from(message.len()).unwrap_or(u16::MAX);
-    let mut bytes = length.to_be_bytes().to_vec();
-    bytes.extend_from_slice(&message[..usize::from(length)]);
-    stream.write_all(&bytes).await
 }
 
 /// How many clients each address has.

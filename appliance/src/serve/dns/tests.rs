@@ -72,9 +72,9 @@ async fn upstream(by_udp: fn(&[u8]) -> Vec<Vec<u8>>) -> (u16, Arc<AtomicUsize>) 
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = tcp.accept().await.unwrap();
-            let asked = tcp::read_message(&mut stream).await.unwrap().unwrap();
+            let asked = framing::read_message(&mut stream).await.unwrap().unwrap();
             let answer = answer_to(&asked, [0x81, 0x80]);
-            tcp::write_message(&mut stream, &answer).await.unwrap();
+            framing::write_message(&mut stream, &answer).await.unwrap();
         }
     });
     (port, asked)
@@ -157,11 +157,11 @@ async fn several_questions_by_tcp_at_once() {
     });
     let mut client = TcpStream::connect(address).await.unwrap();
     for query in [QUESTION, OWN, OWN] {
-        tcp::write_message(&mut client, query).await.unwrap();
+        framing::write_message(&mut client, query).await.unwrap();
     }
     client.shutdown().await.unwrap();
     let mut ids = Vec::new();
-    while let Some(message) = tcp::read_message(&mut client).await.unwrap() {
+    while let Some(message) = framing::read_message(&mut client).await.unwrap() {
         ids.push(message[1]);
     }
     ids.sort_unstable();

@@ -9,7 +9,7 @@ use hardway_netboot::dns::forward::{Answer, Asked, Entropy, Question, Verdict};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
-use super::{PORT, tcp};
+use super::{PORT, framing};
 
 /// How long an upstream server has for its answer before the next is asked.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -77,8 +77,8 @@ async fn ask_udp(asked: &Asked, server: Ipv4Addr, port: u16) -> anyhow::Result<V
 
 async fn ask_tcp(asked: &Asked, server: Ipv4Addr, port: u16) -> anyhow::Result<Answer> {
     let mut stream = TcpStream::connect((server, port)).await?;
-    tcp::write_message(&mut stream, &asked.bytes).await?;
-    let message = tcp::read_message(&mut stream).await?;
+    framing::write_message(&mut stream, &asked.bytes).await?;
+    let message = framing::read_message(&mut stream).await?;
     match asked.judge_tcp(&message.context("it hung up")?) {
         Verdict::Answer(answer) => Ok(answer),
         Verdict::AskByTcp | Verdict::Refused | Verdict::Foreign => bail!("it cannot say by TCP"),

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant as Deadline, timeout, timeout_at};
 
 use super::room::Place;
-use super::send::{send, taken};
+use super::send::{send, taken, unacknowledged};
 use super::{Service, rest};
 use crate::api::ApiError;
 use crate::api::files::{self, Asked};
@@ -141,11 +141,11 @@ async fn file_to(
     // What firmware was sent and has not acknowledged tells where a boot is stuck.
     if let Some(telling) = file.telling.filter(|_| has_content) {
         if outcome.is_ok() {
-            let (left, acknowledged) = taken(stream, patience).await;
+            let (left, acknowledged) = taken(stream, sent, patience).await;
             sent = sent.saturating_sub(left);
             outcome = acknowledged;
         } else {
-            sent = sent.saturating_sub(taken(stream, Duration::ZERO).await.0);
+            sent = sent.saturating_sub(unacknowledged(stream));
         }
         telling.tell(sent, end(&outcome), began.elapsed());
     }

@@ -25,6 +25,13 @@ const TURN: u64 = 4 << 20;
 /// The pauses between looks at what a client has taken.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
 const LAST_LOOK: Duration = Duration::from_millis(50);
+/// What may be left unacknowledged by a client that has everything: iPXE on UEFI starts the kernel without
+/// a word about the last segments, and the kernel knows nothing of the connection. At most this many bytes,
+/// and at most this part of what was sent.
+const TAIL: u64 = 64 << 10;
+const TAIL_PART: u64 = 8;
+/// How long such a client has to say that it does lack them.
+const TAIL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Sends an answer. `sent` grows by the bytes of content that the kernel took.
 ///
@@ -127,17 +134,23 @@ async fn wait(stream: &TcpStream, error: io::Error, patience: Duration) -> io::R
     }
 }
 
-/// Waits until the client has acknowledged everything, and gives back how many bytes it has not.
+/// Waits until the client has acknowledged everything, or all but a tail that it stays silent about, and
+/// gives back how many of the `sent` bytes it lacks.
 ///
 /// # Errors
 /// The connection's; `TimedOut` where it acknowledged nothing for `patience`.
-pub async fn taken(stream: &TcpStream, patience: Duration) -> (u64, io::Result<()>) {
+pub async fn taken(stream: &TcpStream, sent: u64, patience: Duration) -> (u64, io::Result<()>) {
+    let tail = TAIL.min(sent / TAIL_PART);
     let mut left = unacknowledged(stream);
     let mut pause = FIRST_LOOK;
     let mut waited = Duration::ZERO;
     let mut may_hear = true;
     while left > 0 {
-        if let Ok(Some(error)) = stream.take_error() {
+        let error = stream.take_error().ok().flatten();
+        if left <= tail && (error.is_some() || waited >= TAIL_PATIENCE) {
+            return (0, Ok(()));
+        }
+        if let Some(error) = error {
             return (left, Err(error));
         }
         if waited >= patience {
@@ -159,7 +172,7 @@ pub async fn taken(stream: &TcpStream, patience: Duration) -> (u64, io::Result<(
 }
 
 /// Bytes in the socket that the client has not acknowledged (tcp(7), SIOCOUTQ).
-fn unacknowledged(stream: &TcpStream) -> u64 {
+pub fn unacknowledged(stream: &TcpStream) -> u64 {
     let mut count: libc::c_int = 0;
     // SAFETY: the descriptor is open for as long as the stream lives, and TIOCOUTQ, which is SIOCOUTQ
     // by another name, writes one int.

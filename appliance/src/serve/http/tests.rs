@@ -41,8 +41,13 @@ impl Front {
     }
 
     async fn connect(&self) -> TcpStream {
+        self.connect_by(tokio::net::TcpSocket::new_v4().unwrap())
+            .await
+    }
+
+    async fn connect_by(&self, socket: tokio::net::TcpSocket) -> TcpStream {
         let address = self.listener.local_addr().unwrap();
-        let client = TcpStream::connect(address).await.unwrap();
+        let client = socket.connect(address).await.unwrap();
         let (stream, peer) = self.listener.accept().await.unwrap();
         let free = self.room.free().await.unwrap();
         let place = self.room.admit(free, peer.ip()).unwrap();
@@ -213,6 +218,25 @@ async fn a_client_that_takes_nothing_more_is_hung_up_on() {
     assert!(bytes < LARGE as u64, "{bytes}");
     // All places are free again.
     let _places = [front.connect().await, front.connect().await];
+}
+
+/// As iPXE on UEFI, which starts the kernel without a word about the last segments.
+#[tokio::test]
+async fn a_client_that_is_silent_about_the_last_bytes_has_them() {
+    let front = Front::start(PATIENCE).await;
+    known(&front).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut client = front.connect_by(socket).await;
+    client
+        .write_all(get("/boot/large", "").as_bytes())
+        .await
+        .unwrap();
+    client
+        .read_exact(&mut vec![0; LARGE - 40_000])
+        .await
+        .unwrap();
+    assert_eq!(told(&front).await, (LARGE as u64, TransferEnd::Complete));
 }
 
 #[tokio::test]

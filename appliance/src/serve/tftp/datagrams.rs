@@ -50,7 +50,7 @@ pub fn enlarge_buffers(socket: &UdpSocket) {
     }
 }
 
-/// Has the kernel keep whose ports were found closed, for [`closed_port`].
+/// Has the kernel keep whose ports were found closed, for [`closed_ports`].
 pub fn report_closed_ports(socket: &UdpSocket) -> io::Result<()> {
     set(socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1)
 }
@@ -72,17 +72,41 @@ fn set(socket: &UdpSocket, level: c_int, option: c_int, value: c_int) -> io::Res
     }
 }
 
-/// The next address whose port was found closed, if there is one.
-pub fn closed_port(socket: &UdpSocket) -> Option<SocketAddrV4> {
+/// A control message that holds what an error is about, as ip(7) lays it out.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Reported {
+    header: libc::cmsghdr,
+    error: libc::sock_extended_err,
+    offender: sockaddr_in,
+}
+
+/// Takes the errors that the kernel has kept, and says whose ports were found closed. A host that
+/// cannot be reached at the moment (a rack that is powered on overflows tables of neighbours) has not
+/// ended anything.
+pub fn closed_ports(socket: &UdpSocket) -> Vec<SocketAddrV4> {
+    std::iter::from_fn(|| next_error(socket))
+        .filter(|(_, error)| is_closed_port(error))
+        .map(|(peer, _)| peer)
+        .collect()
+}
+
+fn next_error(socket: &UdpSocket) -> Option<(SocketAddrV4, libc::sock_extended_err)> {
     let mut name = to_kernel(NOBODY);
-    // SAFETY: all zeros is an empty msghdr.
-    let mut message: msghdr = unsafe { std::mem::zeroed() };
+    // SAFETY: all zeros are an empty control message and an empty msghdr.
+    let (mut reported, mut message): (Reported, msghdr) = unsafe { std::mem::zeroed() };
     message.msg_name = (&raw mut name).cast();
     message.msg_namelen = size_of::<sockaddr_in>() as socklen_t;
+    message.msg_control = (&raw mut reported).cast();
+    message.msg_controllen = size_of::<Reported>() as _;
     let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
-    // SAFETY: the message points to a name that outlives the call, and to nothing else.
+    // SAFETY: the message points to a name and a control message that outlive the call, with their sizes.
     let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
-    (received >= 0).then(|| from_kernel(&name))
+    (received >= 0).then(|| (from_kernel(&name), reported.error))
+}
+
+fn is_closed_port(error: &libc::sock_extended_err) -> bool {
+    error.ee_origin == libc::SO_EE_ORIGIN_ICMP && error.ee_errno == libc::ECONNREFUSED as u32
 }
 
 /// Receives datagrams.
@@ -150,7 +174,7 @@ impl Receiver {
             Err(_) => {
                 let error = io::Error::last_os_error();
                 match error.kind() {
-                    // A port was found closed: see `closed_port`.
+                    // Of a packet that was sent before: see `closed_ports`.
                     ErrorKind::WouldBlock
                     | ErrorKind::Interrupted
                     | ErrorKind::ConnectionRefused
@@ -297,29 +321,36 @@ impl Sender {
     pub fn flush(&mut self, socket: &UdpSocket) {
         let mut waiting = std::mem::take(&mut self.waiting);
         let mut done = 0;
+        let mut is_second = false;
         while done < waiting.len() {
-            match transmit(socket, &waiting[done..]) {
-                Ok(sent) => done += sent,
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EINTR) => {}
-                    // Of a packet that was sent before: see `closed_port`.
-                    Some(libc::ECONNREFUSED) => {}
-                    Some(libc::EAGAIN | libc::ENOBUFS) => {
-                        if !has_room(socket) {
-                            break;
-                        }
+            let error = match transmit(socket, &waiting[done..]) {
+                Ok(sent) => {
+                    done += sent;
+                    is_second = false;
+                    continue;
+                }
+                Err(error) => error,
+            };
+            match error.raw_os_error() {
+                Some(libc::EINTR) => {}
+                Some(libc::EAGAIN | libc::ENOBUFS) => {
+                    if !has_room(socket) {
+                        break;
                     }
-                    // An interface without checksum offload, or with a small MTU.
-                    _ if waiting[done].length > waiting[done].segment => {
-                        self.segments = false;
-                        let whole = waiting.remove(done);
-                        waiting.splice(done..done, single(&whole));
-                    }
-                    _ => {
-                        tracing::debug!("tftp: sending to {}: {error}", waiting[done].peer);
-                        done += 1;
-                    }
-                },
+                }
+                // Perhaps of a packet that was sent before, to somebody else: an error is told once.
+                _ if !is_second => is_second = true,
+                // An interface without checksum offload, or with a small MTU.
+                _ if waiting[done].length > waiting[done].segment => {
+                    self.segments = false;
+                    let whole = waiting.remove(done);
+                    waiting.splice(done..done, single(&whole));
+                }
+                _ => {
+                    tracing::debug!("tftp: sending to {}: {error}", waiting[done].peer);
+                    done += 1;
+                    is_second = false;
+                }
             }
         }
         waiting.clear();

@@ -3,6 +3,7 @@
 //! | part | what it does |
 //! | --- | --- |
 //! | [`server`] | the loop: requests, transfers, timers |
+//! | [`doors`] | where it gets files from, and says what became of them |
 //! | [`pause`] | when it sleeps, and when it looks again at once |
 //! | [`packets`] | data packets, made ready once for everybody |
 //! | [`datagrams`] | many datagrams by one system call |
@@ -27,13 +28,15 @@ use crate::context::Context;
 use crate::metrics::Kind;
 
 mod datagrams;
+mod doors;
 mod packets;
 mod pause;
 mod server;
 #[cfg(test)]
 mod tests;
 
-use server::{Doors, Server};
+use doors::Doors;
+use server::Server;
 
 const PORT: u16 = 69;
 /// Ends of transfers that may wait to be recorded. More are only logged.

@@ -1,23 +1,23 @@
 //! The loop: receive, decide, send.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use hardway_netboot::tftp::{ErrorCode, Output, Refusal, Request, Transfer, encode_error};
+use hardway_netboot::tftp::{
+    AskedAgain, ErrorCode, Output, Refusal, Request, Transfer, encode_error,
+};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use tokio::sync::mpsc;
 
 use super::datagrams::{self, Receiver, Sender};
+use super::doors::{Composed, Doors};
 use super::packets::{Pages, Source};
 use super::pause::Pause;
-use super::{Bell, Ended, Told};
-use crate::context::Context;
-use crate::serve::boot_files::{self, Missing};
+use super::{Ended, Told};
+use crate::serve::boot_files::Missing;
 use crate::serve::content::Content;
 use crate::serve::socket;
 
@@ -33,66 +33,23 @@ const TICK: u64 = 20;
 /// How often new requests are looked for while transfers keep the loop busy.
 const REQUESTS: Duration = Duration::from_micros(50);
 
-/// Where the loop gets files from, and where it says what became of them.
-#[derive(Clone)]
-pub struct Doors {
-    context: Context,
-    runtime: tokio::runtime::Handle,
-    ends: mpsc::Sender<Told>,
-    composed: Arc<Mutex<Vec<Composed>>>,
-    pub(super) bell: Arc<Bell>,
-}
-
-/// A file that was made for one client.
-struct Composed {
-    peer: SocketAddrV4,
-    request: Request,
-    result: Result<Content, Missing>,
-}
-
-impl Doors {
-    /// To be called where the runtime is.
-    pub fn new(context: Context, ends: mpsc::Sender<Told>) -> anyhow::Result<Self> {
-        Ok(Self {
-            context,
-            runtime: tokio::runtime::Handle::try_current().context("looking for the runtime")?,
-            ends,
-            composed: Arc::default(),
-            bell: Bell::new()?,
-        })
-    }
-
-    /// Has a file made; the bell rings when it is.
-    fn compose(&self, peer: SocketAddrV4, request: Request) {
-        let doors = self.clone();
-        self.runtime.spawn(async move {
-            let address = IpAddr::V4(*peer.ip());
-            let result = boot_files::open(&doors.context, &request.file, address).await;
-            doors.lock().push(Composed {
-                peer,
-                request,
-                result,
-            });
-            doors.bell.ring();
-        });
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Composed>> {
-        // Nobody panics while holding it.
-        self.composed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// A transfer, and what it sends.
 struct Running {
     transfer: Transfer,
     source: Source,
-    file: String,
+    request: Request,
     began: u64,
     /// When a packet of the client last came.
     heard: u64,
     /// When [`Transfer::poll`] is to be called, if nothing comes before.
     deadline: u64,
+}
+
+/// What came.
+struct Ready {
+    packets: bool,
+    /// Requests, closed ports, files that were made.
+    others: bool,
 }
 
 /// The service on one address.
@@ -151,17 +108,19 @@ impl Server {
         let mut received = Receiver::new();
         let mut requests = Receiver::new();
         loop {
-            let found = self.wait(&mut received)?;
+            let ready = self.wait(&mut received)?;
             if self.doors.bell.stop.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            if found {
-                self.take_packets(&mut received)?;
+            if ready.packets {
+                self.take_packets(&received);
             }
-            if !found || self.looked.elapsed() >= REQUESTS {
+            if ready.others {
+                self.looked = Instant::now();
+                // Before requests: a client that closed its port may have opened it again for the next.
+                self.take_closed_ports();
                 self.take_requests(&mut requests, &mut received)?;
                 self.take_composed();
-                self.take_closed_ports();
             }
             self.look_at_timers();
             self.sender.flush(&self.socket);
@@ -169,27 +128,32 @@ impl Server {
         }
     }
 
-    /// Waits for anything; says whether packets of transfers were received.
-    fn wait(&mut self, received: &mut Receiver) -> anyhow::Result<bool> {
+    /// Waits for anything, and receives packets of transfers.
+    fn wait(&mut self, received: &mut Receiver) -> anyhow::Result<Ready> {
         let context = "receiving TFTP";
-        let look = || received.receive(&self.socket);
-        let found = match self.pause.awake().is_zero() {
-            true => false,
-            false => self.pause.look(look).context(context)?,
+        let packets = match self.pause.awake().is_zero() {
+            // More of them need no waiting.
+            true => received.is_full() && received.receive(&self.socket).context(context)?,
+            false => {
+                let look = || received.receive(&self.socket);
+                self.pause.look(look).context(context)?
+            }
         };
-        if found {
+        if packets {
             self.pause.arrived(self.idle.elapsed());
-            return Ok(true);
+            let others = self.looked.elapsed() >= REQUESTS;
+            return Ok(Ready { packets, others });
         }
-        self.sleep()?;
-        let found = received.receive(&self.socket).context(context)?;
-        if found {
+        let others = self.sleep()?;
+        let packets = received.receive(&self.socket).context(context)?;
+        if packets {
             self.pause.arrived(self.idle.elapsed());
         }
-        Ok(found)
+        Ok(Ready { packets, others })
     }
 
-    fn sleep(&self) -> anyhow::Result<()> {
+    /// Says whether something other than packets of transfers came.
+    fn sleep(&self) -> anyhow::Result<bool> {
         let pause = match self.transfers.is_empty() {
             true => PollTimeout::NONE,
             // At most a tick.
@@ -202,64 +166,81 @@ impl Server {
             readable(self.doors.bell.event.as_fd()),
         ];
         match poll(&mut polled, pause) {
-            Ok(_) | Err(nix::Error::EINTR) => {}
+            Ok(_) => {}
+            Err(nix::Error::EINTR) => return Ok(true),
             Err(error) => return Err(error).context("waiting for TFTP"),
         }
-        // Empty where nobody rang.
-        let _ = self.doors.bell.event.read();
-        Ok(())
+        let [socket, listener, bell] =
+            polled.map(|polled| polled.revents().unwrap_or(PollFlags::POLLERR));
+        if !bell.is_empty() {
+            // It fails where another thread was quicker.
+            let _ = self.doors.bell.event.read();
+        }
+        Ok(!bell.is_empty() || !listener.is_empty() || socket.contains(PollFlags::POLLERR))
     }
 
-    /// Gives each packet to its transfer, and takes more as long as there are any.
-    fn take_packets(&mut self, received: &mut Receiver) -> anyhow::Result<()> {
-        loop {
-            let now = self.now();
-            for (peer, packet) in received.datagrams() {
-                if let Some(running) = self.transfers.get_mut(&peer) {
-                    running.heard = now;
-                    running.transfer.handle(packet, now);
-                    self.go_on(peer, now);
-                }
-            }
-            if !received.is_full() {
-                return Ok(());
-            }
-            self.sender.flush(&self.socket);
-            let again = received.receive(&self.socket);
-            if !again.context("receiving TFTP")? {
-                return Ok(());
+    /// Gives each packet to its transfer.
+    fn take_packets(&mut self, received: &Receiver) {
+        let now = self.now();
+        for (peer, packet) in received.datagrams() {
+            if let Some(running) = self.transfers.get_mut(&peer) {
+                running.heard = now;
+                running.transfer.handle(packet, now);
+                self.go_on(peer, now);
             }
         }
     }
 
+    /// Takes all requests before one is answered: of those that a client repeated while they waited
+    /// here, one is answered.
     fn take_requests(
         &mut self,
         requests: &mut Receiver,
         received: &mut Receiver,
     ) -> anyhow::Result<()> {
-        self.looked = Instant::now();
-        while requests
-            .receive(&self.listener)
-            .context("receiving TFTP requests")?
+        let mut asked = Vec::new();
+        while asked.len() < MOST_TRANSFERS
+            && requests
+                .receive(&self.listener)
+                .context("receiving TFTP requests")?
         {
-            socket::still_at(self.address, &self.doors.context)?;
-            // edk2 breaks off one transfer and asks for the next at once: what it sent first is to be
-            // heard first, though it came to the other socket.
-            while received.receive(&self.socket).context("receiving TFTP")? {
-                self.take_packets(received)?;
+            let decode = |(peer, packet)| (peer, Request::decode(packet));
+            asked.extend(requests.datagrams().map(decode));
+        }
+        if asked.is_empty() {
+            return Ok(());
+        }
+        socket::still_at(self.address, &self.doors.context)?;
+        self.hear_transfers(received)?;
+        let mut peers = HashSet::new();
+        asked.reverse();
+        asked.retain(|(peer, _)| peers.insert(*peer));
+        for (peer, request) in asked.into_iter().rev() {
+            match request {
+                Ok(request) => self.open(peer, request),
+                Err(refusal) => self.refuse(peer, refusal),
             }
-            for (peer, packet) in requests.datagrams() {
-                match Request::decode(packet) {
-                    Ok(request) => self.open(peer, request),
-                    Err(refusal) => self.refuse(peer, refusal),
-                }
-            }
+        }
+        Ok(())
+    }
+
+    /// edk2 breaks off one transfer and asks for the next at once: what it sent first is to be heard
+    /// first, though it came to the other socket. A client has one packet on its way, as a rule; there is
+    /// no end to hearing all that go on sending.
+    fn hear_transfers(&mut self, received: &mut Receiver) -> anyhow::Result<()> {
+        let mut left = self.transfers.len() + 1;
+        while left > 0 && received.receive(&self.socket).context("receiving TFTP")? {
+            left = left.saturating_sub(received.datagrams().count());
+            self.take_packets(received);
             self.sender.flush(&self.socket);
         }
         Ok(())
     }
 
     fn open(&mut self, peer: SocketAddrV4, request: Request) {
+        if self.is_answered(peer, &request) {
+            return;
+        }
         match self.doors.context.boot_files.stored(&request.file) {
             Ok(content) => self.begin(peer, request, content),
             // A client that asks again is answered when the file is there.
@@ -273,16 +254,38 @@ impl Server {
         }
     }
 
+    /// Whether the same request of the same client is being answered. Where it did not hear the answer,
+    /// the same content is begun again.
+    fn is_answered(&mut self, peer: SocketAddrV4, request: &Request) -> bool {
+        let now = self.now();
+        let running = self.transfers.get_mut(&peer);
+        let Some(running) = running.filter(|running| running.request == *request) else {
+            return false;
+        };
+        match running.transfer.asked_again(now) {
+            AskedAgain::Copy => {
+                tracing::debug!("tftp: a late copy of a request of {peer}");
+                true
+            }
+            AskedAgain::Unanswered => {
+                running.transfer = Transfer::new(request, running.source.size());
+                running.heard = now;
+                self.go_on(peer, now);
+                true
+            }
+            AskedAgain::Anew => false,
+        }
+    }
+
     fn take_composed(&mut self) {
         if self.waiting.is_empty() {
             return;
         }
-        let composed = std::mem::take(&mut *self.doors.lock());
         for Composed {
             peer,
             request,
             result,
-        } in composed
+        } in self.doors.composed()
         {
             self.waiting.remove(&peer);
             match result {
@@ -292,7 +295,8 @@ impl Server {
         }
     }
 
-    /// A client that asks again has forgotten its first request: the new transfer replaces it.
+    /// A client that asks for something else has forgotten its first request: the new transfer replaces
+    /// it.
     fn begin(&mut self, peer: SocketAddrV4, request: Request, content: Content) {
         self.make_room(peer);
         let now = self.now();
@@ -303,7 +307,7 @@ impl Server {
         let running = Running {
             source: Source::new(content, transfer.block_size()),
             transfer,
-            file: request.file,
+            request,
             began: now,
             heard: now,
             deadline: now,
@@ -345,7 +349,10 @@ impl Server {
                     match running.source.packet(offset, length, &mut self.pages) {
                         Ok(part) => self.sender.push_part(peer, part, full),
                         Err(error) => {
-                            tracing::warn!("tftp: reading {} for {peer}: {error}", running.file);
+                            tracing::warn!(
+                                "tftp: reading {} for {peer}: {error}",
+                                running.request.file
+                            );
                             let message = "the file cannot be read";
                             let packet = encode_error(ErrorCode::NotDefined, message);
                             self.sender.push(peer, packet);
@@ -361,7 +368,7 @@ impl Server {
                 Output::Done(outcome) => {
                     let ended = Ended {
                         peer,
-                        file: std::mem::take(&mut running.file),
+                        file: std::mem::take(&mut running.request.file),
                         outcome,
                         size: running.source.size(),
                         took: now - running.began,
@@ -391,7 +398,7 @@ impl Server {
     }
 
     fn take_closed_ports(&mut self) {
-        while let Some(peer) = datagrams::closed_port(&self.socket) {
+        for peer in datagrams::closed_ports(&self.socket) {
             let now = self.now();
             if let Some(running) = self.transfers.get_mut(&peer) {
                 running.transfer.hang_up();

@@ -113,6 +113,57 @@ async fn who_breaks_off_may_ask_again_from_the_same_port() {
     }
 }
 
+/// As in a boot storm: the client's timer repeats the request just before the first answer comes, and
+/// the copy is looked at when the transfer is on its way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_copy_of_the_request_does_not_disturb_the_transfer() {
+    let mut service = Service::start().await;
+    let client = client();
+    service.ask(&client, "file octet blksize 1000");
+    let (options, server) = next(&client);
+    assert_eq!(options, b"\0\x06blksize\x001000\0");
+    for (block, length) in [(1, 1000), (2, 1000), (3, 1000), (4, 0)] {
+        client.send_to(&[0, 4, 0, block - 1], server).unwrap();
+        let (mut packet, _) = next(&client);
+        while packet[..4] == [0, 3, 0, block - 1] {
+            // The server's timer was quicker.
+            packet = next(&client).0;
+        }
+        let head = &[0, 3, 0, block][..];
+        assert_eq!((&packet[..4], packet.len()), (head, 4 + length));
+        service.ask(&client, "file octet blksize 1000");
+        // So that it is looked at before the acknowledgement is.
+        std::thread::sleep(Duration::from_millis(40));
+    }
+    client.send_to(&[0, 4, 0, 4], server).unwrap();
+    let ended = service.ended().await;
+    assert_eq!(ended.outcome, Outcome::Complete { bytes: 3000 });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_not_heard_or_has_forgotten_the_answer_gets_it_again() {
+    let service = Service::start().await;
+    let client = client();
+    let options = b"\0\x06blksize\x001000\0";
+    service.ask(&client, "file octet blksize 1000");
+    assert_eq!(next(&client).0, options);
+    service.ask(&client, "file octet blksize 1000");
+    let (packet, server) = next(&client);
+    assert_eq!(packet, options, "it was lost");
+    client.send_to(&[0, 4, 0, 0], server).unwrap();
+    assert_eq!(next(&client).0[..4], [0, 3, 0, 1]);
+    // Another file, or other options: no copy.
+    service.ask(&client, "file octet blksize 900");
+    assert_eq!(next(&client).0, b"\0\x06blksize\x00900\0");
+    client.send_to(&[0, 4, 0, 0], server).unwrap();
+    assert_eq!(next(&client).0[..4], [0, 3, 0, 1]);
+    std::thread::sleep(Duration::from_millis(1100));
+    service.ask(&client, "file octet blksize 900");
+    while next(&client).0 != b"\0\x06blksize\x00900\0" {
+        // The server has repeated block 1 meanwhile.
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_there_is_refused() {
     let service = Service::start().await;
@@ -133,6 +184,21 @@ async fn what_is_not_there_is_refused() {
     }
     service.ask(&client, "file octet");
     assert_eq!(next(&client).0[..4], [0, 3, 0, 1]);
+}
+
+/// The kernel says so by ICMP.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_closes_its_port_ends_its_transfer() {
+    let mut service = Service::start().await;
+    let client = client();
+    service.ask(&client, "file octet blksize 1000");
+    let (_, server) = next(&client);
+    client.send_to(&[0, 4, 0, 0], server).unwrap();
+    next(&client);
+    client.send_to(&[0, 4, 0, 1], server).unwrap();
+    drop(client);
+    let ended = service.ended().await;
+    assert_eq!(ended.outcome, Outcome::HungUp { bytes: 1000 });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,6 @@
 //! What waits for its lease, and what does not.
 
+use hardway_model::identity::MacAddress;
 use hardway_model::lifecycle::{Event, Severity};
 use hardway_netboot::dhcp::Lease;
 
@@ -7,6 +8,11 @@ use super::*;
 use crate::fixture::Appliance;
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 100);
+
+fn outbox(context: &Context) -> Outbox {
+    let diary = Diary::new(context, MacAddress([2, 0, 0, 0, 0, 1]), ADDRESS);
+    Outbox::new(context.clone(), diary)
+}
 
 fn lease() -> Output {
     Output::StoreLease(Lease::new(ADDRESS, None, 1000))
@@ -47,7 +53,7 @@ async fn timeline(context: &Context) -> Vec<String> {
 #[tokio::test]
 async fn an_answer_waits_for_its_own_lease_and_for_nobody_elses() {
     let context = Appliance::start().await.context;
-    let mut outbox = Outbox::new(context.clone());
+    let mut outbox = outbox(&context);
     outbox.put(vec![send(1), lease(), send(2), note("given")]);
     outbox.put(vec![send(3), note("offered")]);
     assert_eq!(sendable(&outbox), [1, 3]);
@@ -72,7 +78,7 @@ async fn an_answer_waits_for_its_own_lease_and_for_nobody_elses() {
 #[tokio::test]
 async fn what_waits_for_a_lease_that_is_not_durable_never_happens() {
     let context = Appliance::start().await.context;
-    let mut outbox = Outbox::new(context.clone());
+    let mut outbox = outbox(&context);
     outbox.put(vec![lease(), send(1), note("given")]);
     outbox.store();
     outbox.stored().await.unwrap();
@@ -90,7 +96,7 @@ async fn what_waits_for_a_lease_that_is_not_durable_never_happens() {
 #[tokio::test]
 async fn what_waits_is_bounded() {
     let context = Appliance::start().await.context;
-    let mut outbox = Outbox::new(context);
+    let mut outbox = outbox(&context);
     for _ in 0..WAITING + 100 {
         outbox.put(vec![lease(), send(1)]);
     }
@@ -99,4 +105,27 @@ async fn what_waits_is_bounded() {
     // Offers go on.
     outbox.put(vec![send(2)]);
     assert_eq!(sendable(&outbox), [2]);
+}
+
+#[tokio::test]
+async fn a_group_gathers_while_there_is_something_to_read_and_not_for_ever() {
+    let context = Appliance::start().await.context;
+    let mut outbox = outbox(&context);
+    outbox.put(vec![send(1)]);
+    assert!(!outbox.is_gathering(), "no lease waits");
+    outbox.put(vec![lease(), send(2)]);
+    for _ in 0..LOOKS {
+        assert!(outbox.is_gathering());
+    }
+    assert!(!outbox.is_gathering(), "looked often enough");
+    outbox.store();
+    outbox.put(vec![lease(), send(3)]);
+    assert!(!outbox.is_gathering(), "a group is being written");
+    let outcome = outbox.stored().await;
+    outbox.release(outcome);
+    assert!(outbox.is_gathering());
+    for _ in 0..FULL {
+        outbox.put(vec![lease(), send(4)]);
+    }
+    assert!(!outbox.is_gathering(), "the group is full");
 }
