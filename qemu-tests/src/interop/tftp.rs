@@ -11,8 +11,8 @@ use crate::namespace::Namespace;
 
 /// Of a thousand frames each way.
 const LOST: u32 = 100;
-/// Ends inside a block and at the end of one; the last is of many windows. None is empty: curl 7.88 fails on
-/// empty files of every server.
+/// Ends inside a block and at the end of one; the last is of many windows. None is empty: curl 7.88 fails
+/// on an empty file from this server, which the others fetch.
 const SIZES: [usize; 4] = [1, 512 * 40, 1468 * 16, 150_001];
 /// A client on a cable like this one may lose its first request, and then waits for seconds.
 const PATIENCE: &str = "120";
