@@ -101,34 +101,41 @@ fn started(bench: &Bench, index: usize) -> anyhow::Result<Server> {
     Ok(server)
 }
 
-/// The most exchanges a second of which at least [`COMPLETE`] are completed: doubling, then halving
-/// what is left between the last rate that worked and the first that did not.
+/// The most exchanges a second of which at least [`COMPLETE`] are completed.
 fn capacity(bench: &Bench, server: Ipv4Addr, first: u32) -> anyhow::Result<f64> {
-    let mut rate = first.max(LOWEST);
-    let (mut low, mut high, mut best) = (0_u32, HIGHEST, 0.0_f64);
+    if bench.settings.smoke {
+        return Ok(held(bench, server, first)?.unwrap_or_default());
+    }
+    // Somebody else's work on the machine may spoil one step.
+    highest(first, |rate| match held(bench, server, rate)? {
+        None => held(bench, server, rate),
+        some => Ok(some),
+    })
+}
+
+/// Doubles the rate, and then halves what is left between the last that worked and the first that did
+/// not. `held` gives what was completed at a rate, where the rate was held.
+fn highest(
+    first: u32,
+    mut held: impl FnMut(u32) -> anyhow::Result<Option<f64>>,
+) -> anyhow::Result<f64> {
+    let mut rate = first.clamp(LOWEST, HIGHEST);
+    let (mut low, mut high, mut best) = (0_u32, None, 0.0_f64);
     loop {
-        // Somebody else's work on the machine may spoil one step.
-        let outcome = match held(bench, server, rate)? {
-            None => held(bench, server, rate)?,
-            some => some,
-        };
-        match outcome {
+        match held(rate)? {
             Some(completed) => {
                 best = best.max(completed);
                 low = rate;
             }
-            None => high = rate,
+            None => high = Some(rate),
         }
-        if low == 0 && rate <= LOWEST || bench.settings.smoke {
-            return Ok(best);
-        }
-        if high < HIGHEST && f64::from(high) / f64::from(low.max(1)) < FINE || low >= HIGHEST {
-            return Ok(best);
-        }
-        rate = match (low, high) {
-            (0, high) => (high / 2).max(LOWEST),
-            (low, HIGHEST) => (low * 2).min(HIGHEST),
-            (low, high) => (f64::from(low) * f64::from(high)).sqrt() as u32,
+        rate = match high {
+            None if low >= HIGHEST => return Ok(best),
+            None => (low * 2).min(HIGHEST),
+            Some(high) if high <= LOWEST => return Ok(best),
+            Some(high) if low == 0 => (high / 2).max(LOWEST),
+            Some(high) if f64::from(high) / f64::from(low) < FINE => return Ok(best),
+            Some(high) => (f64::from(low) * f64::from(high)).sqrt() as u32,
         };
     }
 }
@@ -202,4 +209,35 @@ fn figures(versions: &[(String, String); 3], values: [Vec<f64>; 3]) -> Vec<Figur
     named
         .map(|((name, version), values)| Figure::new(name, version, values))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is found of a server that holds so many, and in how many steps.
+    fn found(limit: u32, first: u32) -> (f64, u32) {
+        let mut steps = 0;
+        let best = highest(first, |rate| {
+            steps += 1;
+            assert!(steps < 100, "the search does not end");
+            Ok((rate <= limit).then_some(f64::from(rate)))
+        });
+        (best.unwrap(), steps)
+    }
+
+    #[test]
+    fn the_search_ends_close_below_what_a_server_holds() {
+        for limit in [100, 400, 10_300, 23_000, 26_000, 39_999, 40_000, 90_000] {
+            for first in [1, 100, 6_000, 30_000, 50_000] {
+                let (best, _) = found(limit, first);
+                let most = f64::from(limit.min(HIGHEST));
+                assert!(
+                    best <= most && best * FINE >= most * 0.999,
+                    "{limit} from {first}: {best}"
+                );
+            }
+        }
+        assert_eq!(found(99, 6_000).0, 0.0);
+    }
 }
