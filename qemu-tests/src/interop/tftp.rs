@@ -33,6 +33,9 @@ const CLIENTS: [Client; 4] = [
             .arg(APPLIANCE);
     }),
     ("atftp", |command, file, to| {
+        // It breaks off at a second option acknowledgement, which any server sends when the client's
+        // answer to the first was lost. Its own timer is to repair that before the server's does.
+        command.args(["--tftp-timeout", "1", "--option", "timeout 8"]);
         command.args(["--option", "blksize 1468", "--option", "windowsize 16"]);
         command
             .args(["--get", "--remote-file", file, "--local-file"])

@@ -4,6 +4,10 @@ use hardway_model::lifecycle::Timestamp;
 
 /// Before the first answer came, in milliseconds.
 const FIRST: u64 = 500;
+/// The shortest for an option acknowledgement, in milliseconds, where the client asked for no interval:
+/// RFC 6298 section 2.1's first guess. To a second copy of a block every client is deaf, but atftp
+/// breaks off at a second option acknowledgement, so a client that is merely slow should get one.
+const OPTIONS: u64 = 1000;
 /// The shortest, in milliseconds: a client may write what it has to a slow medium, and a repetition
 /// that was not needed costs it a packet.
 const SHORTEST: u64 = 100;
@@ -42,6 +46,13 @@ impl Interval {
     /// Milliseconds.
     pub(super) fn current(&self) -> u64 {
         self.current
+    }
+
+    /// Milliseconds before an option acknowledgement is repeated: as long as the client asked for, since
+    /// its own timer, which has the same interval, repairs what is lost on either way.
+    pub(super) fn of_options(&self) -> u64 {
+        let least = self.asked_for.unwrap_or(OPTIONS).min(LONGEST);
+        self.current.max(least)
     }
 
     /// A packet was sent.
@@ -119,6 +130,26 @@ mod tests {
             interval.lengthen();
         }
         assert_eq!(interval.current(), LONGEST);
+    }
+
+    #[test]
+    fn options_wait_for_the_clients_own_timer() {
+        for (asked_for, milliseconds) in [
+            (None, OPTIONS),
+            (Some(1), 1000),
+            (Some(3), 3000),
+            (Some(255), LONGEST),
+        ] {
+            assert_eq!(Interval::new(asked_for).of_options(), milliseconds);
+        }
+        let mut silent = Interval::new(None);
+        silent.lengthen();
+        silent.lengthen();
+        assert_eq!(
+            silent.of_options(),
+            4 * FIRST,
+            "no shorter than silence made it"
+        );
     }
 
     #[test]

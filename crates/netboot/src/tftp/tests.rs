@@ -196,18 +196,22 @@ fn options_are_acknowledged_as_they_are_served() {
     let mut transfer = Transfer::new(&request, 284_672);
     let expected = b"\0\x06blksize\x001468\0timeout\x002\0tsize\x00284672\0windowsize\x0064\0";
     assert_eq!(transfer.poll(0), Output::Send(expected.to_vec()));
-    assert_eq!(transfer.poll(0), Output::Wait(500));
     assert_eq!(
-        transfer.poll(500),
+        transfer.poll(0),
+        Output::Wait(2000),
+        "the client's own timer comes first"
+    );
+    assert_eq!(
+        transfer.poll(2000),
         Output::Send(expected.to_vec()),
         "sent again"
     );
     // Data is not sent before the options are acknowledged.
-    transfer.handle(&[0, 4, 0, 7], 600);
-    assert_eq!(transfer.poll(600), Output::Wait(1500));
-    transfer.handle(&[0, 4, 0, 0], 601);
+    transfer.handle(&[0, 4, 0, 7], 2600);
+    assert_eq!(transfer.poll(2600), Output::Wait(4000));
+    transfer.handle(&[0, 4, 0, 0], 2601);
     assert!(matches!(
-        transfer.poll(2001),
+        transfer.poll(4001),
         Output::SendBlock {
             block: 1,
             offset: 0,

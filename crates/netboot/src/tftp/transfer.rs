@@ -234,7 +234,7 @@ impl Transfer {
                 None => {
                     let packet = packet.clone();
                     self.sent(now);
-                    self.deadline = Some(now.saturating_add(self.interval.current()));
+                    self.deadline = Some(now.saturating_add(self.interval.of_options()));
                     Output::Send(packet)
                 }
             },
