@@ -245,7 +245,7 @@ impl Fleet {
     /// Makes a lease durable.
     #[cfg(test)]
     pub async fn store_lease(&self, lease: Lease) -> anyhow::Result<()> {
-        self.leases.store(vec![lease]).wait().await.map(drop)
+        self.leases.commit(&[lease]).map(drop)
     }
 
     /// The durable leases: to store several by one commit, and to look one up.

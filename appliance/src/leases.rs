@@ -1,15 +1,15 @@
-//! Leases on the disk: a log that is only ever appended to, written by one thread.
+//! Leases on the disk: a log that is only ever appended to.
 //!
 //! A client may be told of a lease when it would survive a power cut. So every group of leases that
-//! waits is written at once and made durable by one `fdatasync`; the leases that arrive meanwhile are
-//! the next group. Before it is needed the file is filled with zeros, so that a commit changes data
+//! waits is written at once and made durable by one `fdatasync`, on the thread that wants to tell of
+//! them; what arrives meanwhile is the next group. Before it is needed the file is filled with zeros, so that a commit changes data
 //! and no metadata of the filesystem.
 //!
 //! A line is the CRC-32 of what follows in eight hexadecimal digits, a space, and the lease as JSON.
 //! The last line for an address counts. A line that does not match its checksum was being written when
 //! the power went, and was never acknowledged; the zeros are the end. When the log is opened, and when
-//! it has grown well past what it says, a file with the live lines alone takes its place. While answers
-//! wait, another thread writes that file, and the lines that came meanwhile are added to it.
+//! it has grown well past what it says, a file with the live lines alone takes its place. So that answers
+//! do not wait, another thread writes that file, and the lines that came meanwhile are added to it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,21 +17,17 @@ use std::io::{Read as _, Write as _};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use hardway_netboot::dhcp::Lease;
-use tokio::sync::oneshot::{self, error::TryRecvError};
 
 /// Zeros that are written at once ahead of the lines, in bytes.
 const AHEAD: usize = 1 << 20;
 /// A log below this size is not worth rewriting, in bytes.
 const SMALL: u64 = if cfg!(test) { 1 << 20 } else { 4 << 20 };
-/// Groups that share one commit at most.
-const GROUPS: usize = 1024;
 
 /// Every lease that was stored, expired ones included.
 pub type Table = BTreeMap<Ipv4Addr, Lease>;
@@ -40,7 +36,7 @@ pub type Table = BTreeMap<Ipv4Addr, Lease>;
 #[derive(Clone)]
 pub struct Leases {
     table: Arc<RwLock<Table>>,
-    groups: Sender<Group>,
+    log: Arc<Mutex<Log>>,
 }
 
 /// What one commit did.
@@ -52,13 +48,8 @@ pub struct Stored {
     pub took: Duration,
 }
 
-struct Group {
-    leases: Vec<Lease>,
-    done: oneshot::Sender<Result<Stored, String>>,
-}
-
 impl Leases {
-    /// Opens the log and starts its thread. `older` is what stood elsewhere before there was a log.
+    /// Opens the log. `older` is what stood elsewhere before there was a log.
     pub fn open(path: &Path, older: Vec<Lease>) -> anyhow::Result<Self> {
         let table = match File::open(path) {
             Ok(file) => read(file).with_context(|| format!("reading {}", path.display()))?,
@@ -69,14 +60,10 @@ impl Leases {
         };
         let log = Log::create(path, &table)
             .with_context(|| format!("writing the leases to {}", path.display()))?;
-        let table = Arc::new(RwLock::new(table));
-        let (groups, queue) = channel();
-        let shared = Arc::clone(&table);
-        std::thread::Builder::new()
-            .name("leases".into())
-            .spawn(move || write_groups(log, &shared, &queue))
-            .context("starting the thread of the leases")?;
-        Ok(Self { table, groups })
+        Ok(Self {
+            table: Arc::new(RwLock::new(table)),
+            log: Arc::new(Mutex::new(log)),
+        })
     }
 
     /// What is durable now. Not to be held across an `await`.
@@ -84,38 +71,14 @@ impl Leases {
         self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues leases. What is returned resolves when they are durable.
-    pub fn store(&self, leases: Vec<Lease>) -> Storing {
-        let (done, outcome) = oneshot::channel();
-        // The thread ends only when every handle is gone, or in a panic that has been logged.
-        let _ = self.groups.send(Group { leases, done });
-        Storing(outcome)
-    }
-}
-
-/// A commit under way.
-pub struct Storing(oneshot::Receiver<Result<Stored, String>>);
-
-impl Storing {
-    /// What became of it, once that is known.
-    pub fn done(&mut self) -> Option<anyhow::Result<Stored>> {
-        match self.0.try_recv() {
-            Err(TryRecvError::Empty) => None,
-            outcome => Some(told(outcome.ok())),
-        }
-    }
-
-    /// Waits until the leases are durable. May be dropped and called again.
-    pub async fn wait(&mut self) -> anyhow::Result<Stored> {
-        told((&mut self.0).await.ok())
-    }
-}
-
-fn told(outcome: Option<Result<Stored, String>>) -> anyhow::Result<Stored> {
-    match outcome {
-        Some(Ok(stored)) => Ok(stored),
-        Some(Err(error)) => Err(anyhow::anyhow!(error).context("writing the leases")),
-        None => Err(anyhow::anyhow!("the thread of the leases has ended")),
+    /// Makes leases durable. Waits for the disk.
+    ///
+    /// # Errors
+    /// The leases are not to be told of; the next commit begins a new file.
+    pub fn commit(&self, leases: &[Lease]) -> anyhow::Result<Stored> {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.commit(leases, &self.table)
+            .context("writing the leases")
     }
 }
 
@@ -168,22 +131,6 @@ fn checksum(bytes: &[u8]) -> u32 {
     let mut sum = flate2::Crc::new();
     sum.update(bytes);
     sum.sum()
-}
-
-fn write_groups(mut log: Log, table: &RwLock<Table>, queue: &Receiver<Group>) {
-    while let Ok(first) = queue.recv() {
-        let mut groups = vec![first];
-        groups.extend(queue.try_iter().take(GROUPS - 1));
-        let outcome = log.commit(&groups, table);
-        if let Err(error) = &outcome {
-            tracing::error!("writing the leases: {error}");
-        }
-        let outcome = outcome.map_err(|error| error.to_string());
-        for group in groups {
-            // Whoever asked may have gone away.
-            let _ = group.done.send(outcome.clone());
-        }
-    }
 }
 
 /// The file that is written.
@@ -268,11 +215,10 @@ impl Log {
         })
     }
 
-    fn commit(&mut self, groups: &[Group], table: &RwLock<Table>) -> std::io::Result<Stored> {
+    fn commit(&mut self, leases: &[Lease], table: &RwLock<Table>) -> std::io::Result<Stored> {
         let began = Instant::now();
         self.tidy(table)?;
-        let leases = || groups.iter().flat_map(|group| &group.leases);
-        if let Err(error) = self.append(leases()) {
+        if let Err(error) = self.append(leases) {
             self.is_doubtful = true;
             return Err(error);
         }
@@ -280,11 +226,11 @@ impl Log {
             rewriting.since.extend_from_slice(&self.buffer);
         }
         let mut table = table.write().unwrap_or_else(PoisonError::into_inner);
-        for lease in leases() {
+        for lease in leases {
             table.insert(lease.address, lease.clone());
         }
         Ok(Stored {
-            leases: leases().count(),
+            leases: leases.len(),
             took: began.elapsed(),
         })
     }
@@ -346,7 +292,7 @@ impl Log {
         }
     }
 
-    fn append<'l>(&mut self, leases: impl Iterator<Item = &'l Lease>) -> std::io::Result<()> {
+    fn append(&mut self, leases: &[Lease]) -> std::io::Result<()> {
         self.buffer.clear();
         for lease in leases {
             encode(lease, &mut self.buffer)?;

@@ -16,15 +16,13 @@ fn open(path: &Path) -> Table {
     Leases::open(path, Vec::new()).unwrap().table().clone()
 }
 
-#[tokio::test]
-async fn the_last_lease_of_an_address_is_there_after_reopening() {
+#[test]
+fn the_last_lease_of_an_address_is_there_after_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("leases.log");
     let leases = Leases::open(&path, Vec::new()).unwrap();
-    let mut first = leases.store(vec![lease(1, 10), lease(2, 10)]);
-    let mut second = leases.store(vec![lease(1, 20)]);
-    first.wait().await.unwrap();
-    second.wait().await.unwrap();
+    leases.commit(&[lease(1, 10), lease(2, 10)]).unwrap();
+    leases.commit(&[lease(1, 20)]).unwrap();
     let expected = by_address([lease(1, 20), lease(2, 10)]);
     assert_eq!(*leases.table(), expected);
     assert_eq!(open(&path), expected);
@@ -43,13 +41,13 @@ fn leases_of_an_older_appliance_are_taken_over_once() {
 }
 
 /// A power cut leaves any prefix of the last write, and the zeros or nothing behind it.
-#[tokio::test]
-async fn a_log_cut_off_anywhere_has_every_whole_line() {
+#[test]
+fn a_log_cut_off_anywhere_has_every_whole_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("leases.log");
     let leases = Leases::open(&path, Vec::new()).unwrap();
     let stored = vec![lease(1, 10), lease(2, 20), lease(3, 30)];
-    leases.store(stored.clone()).wait().await.unwrap();
+    leases.commit(&stored).unwrap();
     let whole = std::fs::read(&path).unwrap();
     let end = whole.iter().position(|byte| *byte == 0).unwrap();
     let lines: Vec<usize> = (0..end).filter(|index| whole[*index] == b'\n').collect();
@@ -71,13 +69,13 @@ async fn a_log_cut_off_anywhere_has_every_whole_line() {
     }
 }
 
-#[tokio::test]
-async fn a_damaged_line_costs_its_own_lease_only() {
+#[test]
+fn a_damaged_line_costs_its_own_lease_only() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("leases.log");
     let leases = Leases::open(&path, Vec::new()).unwrap();
     let stored = vec![lease(1, 10), lease(2, 20), lease(3, 30)];
-    leases.store(stored).wait().await.unwrap();
+    leases.commit(&stored).unwrap();
     let mut bytes = std::fs::read(&path).unwrap();
     let second = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 20;
     bytes[second] ^= 1;
@@ -99,13 +97,11 @@ fn the_log_grows_past_its_zeros_and_is_rewritten_when_it_has_grown() {
     let path = folder.path().join("leases.log");
     let table = RwLock::new(Table::new());
     let mut log = Log::create(&path, &Table::new()).unwrap();
-    let (done, _outcome) = oneshot::channel();
     let many: Vec<Lease> = (0..9_000).map(|count| lease(count as u8, count)).collect();
-    let groups = [Group { leases: many, done }];
     let mut largest = 0;
     for _ in 0..6 {
         wait_for_the_new_file(&log);
-        assert_eq!(log.commit(&groups, &table).unwrap().leases, 9_000);
+        assert_eq!(log.commit(&many, &table).unwrap().leases, 9_000);
         largest = largest.max(log.end);
         let read = read(File::open(&path).unwrap()).unwrap();
         assert_eq!(read, *table.read().unwrap());
@@ -120,18 +116,16 @@ fn leases_that_come_while_the_log_is_rewritten_are_in_the_new_one() {
     let path = folder.path().join("leases.log");
     let table = RwLock::new(Table::new());
     let mut log = Log::create(&path, &Table::new()).unwrap();
-    let group = |leases: Vec<Lease>| {
-        let (done, _) = oneshot::channel();
-        [Group { leases, done }]
-    };
-    let many = (0..20_000).map(|count| lease((count % 100) as u8, count));
-    log.commit(&group(many.collect()), &table).unwrap();
+    let many: Vec<Lease> = (0..20_000)
+        .map(|count| lease((count % 100) as u8, count))
+        .collect();
+    log.commit(&many, &table).unwrap();
     let grown = log.end;
     for last in 200..210 {
-        log.commit(&group(vec![lease(last, 1)]), &table).unwrap();
+        log.commit(&[lease(last, 1)], &table).unwrap();
     }
     wait_for_the_new_file(&log);
-    log.commit(&group(vec![lease(210, 1)]), &table).unwrap();
+    log.commit(&[lease(210, 1)], &table).unwrap();
     assert!(log.end < grown / 10 && log.rewriting.is_none());
     let stored = read(File::open(&path).unwrap()).unwrap();
     assert_eq!(stored, *table.read().unwrap());
@@ -146,11 +140,9 @@ fn a_log_that_cannot_be_rewritten_goes_on() {
     std::fs::create_dir(path.with_extension("next")).unwrap();
     let table = RwLock::new(Table::new());
     let mut log = Log::create(&path, &Table::new()).unwrap();
-    let (done, _outcome) = oneshot::channel();
     let many: Vec<Lease> = (0..20_000).map(|count| lease(count as u8, count)).collect();
-    let groups = [Group { leases: many, done }];
     for _ in 0..4 {
-        log.commit(&groups, &table).unwrap();
+        log.commit(&many, &table).unwrap();
         wait_for_the_new_file(&log);
     }
     assert!(log.initial > SMALL);
@@ -165,16 +157,11 @@ fn a_failed_write_is_an_error_and_the_next_commit_is_whole_again() {
     let path = folder.path().join("leases.log");
     let table = RwLock::new(Table::new());
     let mut log = Log::create(&path, &Table::new()).unwrap();
-    let group = |last| {
-        let (done, _) = oneshot::channel();
-        let leases = vec![lease(last, 10)];
-        [Group { leases, done }]
-    };
-    log.commit(&group(1), &table).unwrap();
+    log.commit(&[lease(1, 10)], &table).unwrap();
     log.file = File::open(&path).unwrap();
-    log.commit(&group(2), &table).unwrap_err();
+    log.commit(&[lease(2, 10)], &table).unwrap_err();
     assert_eq!(*table.read().unwrap(), by_address([lease(1, 10)]));
-    log.commit(&group(3), &table).unwrap();
+    log.commit(&[lease(3, 10)], &table).unwrap();
     let expected = by_address([lease(1, 10), lease(3, 10)]);
     assert_eq!(read(File::open(&path).unwrap()).unwrap(), expected);
 }

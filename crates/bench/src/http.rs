@@ -21,45 +21,46 @@ const CLIENTS: [usize; 3] = [1, 16, 256];
 /// A reader needs little.
 const STACK: usize = 128 << 10;
 
-/// Both servers run, and one is asked at a time.
+/// One server runs at a time: a packet socket of one would cost the other its share of every packet.
 pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let _clients = bench.network.many_clients()?;
-    let ours = bench.ours.recipe(bench, "http", &[Port::Tcp(80)], 0)?;
-    let ours = Server::start(ours, &bench.network)?;
-    let nginx = Server::start(peers::nginx(bench)?, &bench.network)?;
-    let mut servers = [(ours, 80), (nginx, peers::NGINX_PORT)];
     let mut rows = Vec::new();
     for clients in CLIENTS {
-        rows.extend(pair(bench, &mut servers, clients)?);
+        rows.extend(pair(bench, clients)?);
     }
     Ok(rows)
 }
 
-fn pair(
-    bench: &Bench,
-    servers: &mut [(Server, u16); 2],
-    clients: usize,
-) -> anyhow::Result<[Row; 2]> {
+fn started(bench: &Bench, index: usize) -> anyhow::Result<(Server, u16)> {
+    let (recipe, port) = match index {
+        0 => (bench.ours.recipe(bench, "http", &[Port::Tcp(80)], 0)?, 80),
+        _ => (peers::nginx(bench)?, peers::NGINX_PORT),
+    };
+    Ok((Server::start(recipe, &bench.network)?, port))
+}
+
+fn pair(bench: &Bench, clients: usize) -> anyhow::Result<[Row; 2]> {
     let mut rates = [const { Vec::new() }; 2];
     let mut costs = [const { Vec::new() }; 2];
+    let mut versions = [const { (String::new(), String::new()) }; 2];
     for (_, index) in bench.turns(2) {
-        let (server, port) = &mut servers[index];
-        server.check()?;
-        let taken = take(bench, server, *port, clients);
+        let (mut server, port) = started(bench, index)?;
+        let taken = take(bench, &server, port, clients);
         let taken = taken.with_context(|| format!("fetching from {}", server.name))?;
+        server.check()?;
         eprintln!(
             "http: {} {clients}: {:.0} MiB/s, {:.3} s/GiB",
             server.name, taken.rate, taken.cost
         );
         rates[index].push(taken.rate);
         costs[index].push(taken.cost);
+        versions[index] = (server.name.clone(), server.version.clone());
     }
     let figures = |values: [Vec<f64>; 2]| {
         let [ours, peer] = values;
-        let figure = |(server, _): &(Server, u16), values| {
-            Figure::new(&server.name, &server.version, values)
-        };
-        (figure(&servers[0], ours), vec![figure(&servers[1], peer)])
+        let figure =
+            |(name, version): &(String, String), values| Figure::new(name, version, values);
+        (figure(&versions[0], ours), vec![figure(&versions[1], peer)])
     };
     let noun = if clients == 1 { "client" } else { "clients" };
     let (ours, peers) = figures(rates);

@@ -1,8 +1,7 @@
 //! TFTP: throughput of one client and of several.
 
-use std::net::SocketAddrV4;
-use std::sync::Barrier;
-use std::time::{Duration, Instant};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -11,8 +10,8 @@ use crate::payload::TFTP_FILE;
 use crate::peers::{self, Role};
 use crate::report::{Better, Figure, Row, Target};
 use crate::section::Bench;
-use crate::server::{Port, Server};
-use crate::tftp_client::{Options, TftpError, fetch};
+use crate::server::{Port, Recipe, Server};
+use crate::tftp_client::{Options, TftpError, fetch_for};
 
 /// How long each figure is taken.
 const PERIOD: Duration = Duration::from_millis(1500);
@@ -38,106 +37,92 @@ const fn windowed() -> Options {
     }
 }
 
-/// All servers run, each at its own address, and one is asked at a time.
+/// One server runs at a time: a packet socket of one would cost the others its share of every packet.
 pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let _clients = bench.network.many_clients()?;
-    let recipes = [
-        bench.ours.recipe(bench, "tftp", &[Port::Udp(69)], 0)?,
-        peers::dnsmasq(bench, Role::Tftp)?,
-        peers::tftpd_hpa(bench)?,
-        peers::async_tftp(bench)?,
-    ];
-    let mut servers = Vec::new();
-    for recipe in recipes {
-        servers.push(Server::start(recipe, &bench.network)?);
+    let mut rows = Vec::new();
+    for (options, clients) in CASES {
+        rows.extend(pair(bench, options, clients)?);
     }
-    CASES
-        .iter()
-        .map(|(options, clients)| row(bench, &mut servers, *options, *clients))
-        .collect()
+    Ok(rows)
 }
 
-fn row(
-    bench: &Bench,
-    servers: &mut [Server],
-    options: Options,
-    clients: usize,
-) -> anyhow::Result<Row> {
-    let mut values = vec![Vec::new(); servers.len()];
-    for (_, index) in bench.turns(servers.len()) {
-        let server = &mut servers[index];
-        server.check()?;
-        let rate = throughput(bench, server, options, clients);
-        match rate.with_context(|| format!("fetching from {}", server.name))? {
-            Some(rate) => values[index].push(rate),
-            None => continue,
-        }
+const SERVERS: usize = 4;
+
+fn recipe(bench: &Bench, index: usize) -> anyhow::Result<Recipe> {
+    match index {
+        0 => bench.ours.recipe(bench, "tftp", &[Port::Udp(69)], 0),
+        1 => peers::dnsmasq(bench, Role::Tftp),
+        2 => peers::tftpd_hpa(bench),
+        _ => peers::async_tftp(bench),
     }
-    let figures = servers.iter().zip(values);
-    let mut figures: Vec<Figure> = figures
-        .filter(|(_, values)| !values.is_empty())
-        .map(|(server, values)| Figure::new(&server.name, &server.version, values))
-        .collect();
-    let ours = figures.remove(0);
+}
+
+/// What was measured of one server.
+#[derive(Default)]
+struct Measured {
+    name: String,
+    version: String,
+    rates: Vec<f64>,
+    costs: Vec<f64>,
+}
+
+/// Throughput, and what a GiB costs the server.
+fn pair(bench: &Bench, options: Options, clients: usize) -> anyhow::Result<[Row; 2]> {
+    let mut measured: [Measured; SERVERS] = Default::default();
+    for (_, index) in bench.turns(SERVERS) {
+        let mut server = Server::start(recipe(bench, index)?, &bench.network)?;
+        let before = server.cpu_seconds();
+        let mut spent = 0.0;
+        // What a process for each transfer took is forgotten when that ends.
+        let at_end = || spent = server.cpu_seconds() - before;
+        let bytes = fetched(bench, server.address, options, clients, at_end);
+        server.check()?;
+        let Some(bytes) = bytes.with_context(|| format!("fetching from {}", server.name))? else {
+            continue;
+        };
+        let seconds = bench.duration(PERIOD).as_secs_f64();
+        let own = &mut measured[index];
+        own.rates.push(bytes / seconds / f64::from(1 << 20));
+        own.costs.push(spent / (bytes / f64::from(1 << 30)));
+        (own.name, own.version) = (server.name.clone(), server.version.clone());
+    }
     let window = match options.window {
         1 => String::new(),
         blocks => format!(", windowsize {blocks}"),
     };
     let noun = if clients == 1 { "client" } else { "clients" };
     let what = format!("TFTP: blksize {}{window}, {clients} {noun}", options.block);
+    let known = measured.iter().filter(|server| !server.rates.is_empty());
+    let figures = |values: fn(&Measured) -> &Vec<f64>| -> (Figure, Vec<Figure>) {
+        let figure =
+            |server: &Measured| Figure::new(&server.name, &server.version, values(server).clone());
+        let mut figures: Vec<Figure> = known.clone().map(figure).collect();
+        (figures.remove(0), figures)
+    };
+    let (ours, peers) = figures(|server| &server.rates);
     eprintln!("{what}: {:.0} MiB/s", ours.median);
-    Ok(Row::new(
-        what,
-        "MiB/s",
-        Better::Higher,
-        ours,
-        figures,
-        Target::AtLeast(1.5),
-    ))
+    let target = Target::AtLeast(1.5);
+    let rate = Row::new(what.clone(), "MiB/s", Better::Higher, ours, peers, target);
+    let (ours, peers) = figures(|server| &server.costs);
+    let what = what.replace("TFTP:", "TFTP: the server's CPU,");
+    let cost = Row::new(what, "s/GiB", Better::Lower, ours, peers, Target::Known);
+    Ok([rate, cost])
 }
 
-/// MiB/s of all clients together; `None` where the server does not know an option.
-fn throughput(
+/// Bytes of all clients together; `None` where the server does not know an option.
+fn fetched(
     bench: &Bench,
-    server: &Server,
+    server: Ipv4Addr,
     options: Options,
     clients: usize,
+    at_end: impl FnOnce(),
 ) -> anyhow::Result<Option<f64>> {
-    let host = SocketAddrV4::new(server.address, 69);
+    let host = SocketAddrV4::new(server, 69);
+    let owns: Vec<Ipv4Addr> = (0..clients).map(client_address).collect();
     let period = bench.duration(PERIOD);
-    let barrier = Barrier::new(clients);
-    let one = |number: usize| -> Result<u64, TftpError> {
-        barrier.wait();
-        let end = Instant::now() + period;
-        let mut bytes = 0;
-        while Instant::now() < end {
-            let own = client_address(number);
-            bytes += fetch(own, host, TFTP_FILE.0, options, Some(end))?.bytes;
-        }
-        Ok(bytes)
-    };
-    let results: Vec<Result<u64, TftpError>> = std::thread::scope(|scope| {
-        let started: Vec<_> = (0..clients)
-            .map(|number| {
-                scope.spawn({
-                    let one = &one;
-                    move || one(number)
-                })
-            })
-            .collect();
-        let ended = started.into_iter().map(std::thread::ScopedJoinHandle::join);
-        ended
-            .map(|joined| joined.unwrap_or(Err(TftpError::Garbled)))
-            .collect()
-    });
-    let mut bytes = 0;
-    for result in results {
-        match result {
-            Err(TftpError::Unsupported(_)) => return Ok(None),
-            other => bytes += other?,
-        }
+    match fetch_for(period, host, TFTP_FILE.0, options, &owns, at_end) {
+        Err(TftpError::Unsupported(_)) => Ok(None),
+        bytes => Ok(Some(bytes? as f64)),
     }
-    Ok(Some(
-        bytes as f64 / period.as_secs_f64() / f64::from(1 << 20),
-    ))
 }

@@ -1,8 +1,8 @@
 //! DHCP on UDP ports 67 and 4011, on a thread of its own.
 //!
-//! Receive what waits, decide, send: offers at once, acknowledgements when their leases are durable.
-//! While leases are being written the thread goes on receiving, and what is decided meanwhile is the
-//! next group. Nothing else is waited for: the fleet hears of what happened to a machine in its time.
+//! Receive what waits, decide, send: offers at once, acknowledgements when their leases are durable. The
+//! thread writes them itself, and what arrives meanwhile is the next group. Nothing else is waited for:
+//! the fleet hears of what happened to a machine in its time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,7 +64,8 @@ async fn serve(context: Context) -> anyhow::Result<()> {
             more = ports.more()?;
         }
         if more.is_none() {
-            turn.outbox.store();
+            turn.outbox.commit();
+            turn.outbox.send(&ports).await;
         }
         if counted.elapsed() > PAUSE {
             ports.count_dropped(&context.metrics);
@@ -96,19 +97,11 @@ struct Turn {
 }
 
 impl Turn {
-    /// Waits for something to decide about; answers whose leases have become durable may leave then.
-    async fn next(&mut self, ports: &mut Ports) -> anyhow::Result<Arrival> {
-        if let Some(outcome) = self.outbox.stored_now() {
-            self.outbox.release(outcome);
-            return Ok(Arrival::Nothing);
-        }
+    /// Waits for something to decide about.
+    async fn next(&self, ports: &mut Ports) -> anyhow::Result<Arrival> {
         tokio::select! {
             biased;
             arrival = ports.receive() => arrival,
-            outcome = self.outbox.stored() => {
-                self.outbox.release(outcome);
-                Ok(Arrival::Nothing)
-            }
             () = until(self.service.deadline()) => Ok(Arrival::Nothing),
         }
     }

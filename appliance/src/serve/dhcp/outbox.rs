@@ -8,12 +8,8 @@ use super::diary::Diary;
 use super::kind;
 use super::ports::Ports;
 use crate::context::Context;
-use crate::leases::{Stored, Storing};
+use crate::leases::Stored;
 use crate::metrics::Kind;
-
-/// Outputs that wait for their leases at most. Past that the disk is not keeping up by seconds, and
-/// clients ask again anyway.
-const WAITING: usize = 16_384;
 
 /// Leases that fill a group: a commit with as many costs little more than one with a single lease.
 const FULL: usize = 128;
@@ -31,8 +27,6 @@ pub struct Outbox {
     waiting: Vec<Waiting>,
     /// How often more was read for the next group.
     looks: u32,
-    /// The group that is being written, and what waits for it.
-    storing: Option<(Storing, Vec<Waiting>)>,
 }
 
 /// An output that waits for a lease.
@@ -62,62 +56,50 @@ impl Outbox {
             leases: Vec::new(),
             waiting: Vec::new(),
             looks: 0,
-            storing: None,
         }
     }
 
     /// Takes what one input led to. What stands behind a lease waits for it.
     pub fn put(&mut self, outputs: Vec<Output>) {
-        let is_full = self.waiting.len() > WAITING;
         let is_recorded = outputs.iter().any(is_observed);
         let mut waits = false;
         for output in outputs {
             match output {
                 Output::StoreLease(lease) => {
                     waits = true;
-                    if !is_full {
-                        self.leases.push(lease);
-                    }
+                    self.leases.push(lease);
                 }
                 output if !waits => self.carry_out(output, is_recorded),
-                output if !is_full => self.waiting.push(Waiting {
+                output => self.waiting.push(Waiting {
                     output,
                     is_recorded,
                 }),
-                output => self.count(&output, "failed"),
             }
         }
     }
 
-    /// Waits until the group that is being written is durable, or is not going to be. Never returns
-    /// while there is none. May be dropped and called again.
-    pub async fn stored(&mut self) -> anyhow::Result<Stored> {
-        match &mut self.storing {
-            Some((storing, _)) => storing.wait().await,
-            None => std::future::pending().await,
-        }
-    }
-
-    /// What [`Self::stored`] waits for, when it has happened already.
-    pub fn stored_now(&mut self) -> Option<anyhow::Result<Stored>> {
-        self.storing.as_mut()?.0.done()
-    }
-
-    /// Whether more is to be read before the next group is written: none is being written, and this one
-    /// has room. The more there is to read, the more leases share a commit; where nothing waits to be
-    /// read, nothing waits to be written.
+    /// Whether more is to be read before the group is written: it has room, and nobody has waited for
+    /// long. The more there is to read, the more leases share a commit.
     pub fn is_gathering(&mut self) -> bool {
-        let gathers = self.storing.is_none()
-            && !self.leases.is_empty()
-            && self.leases.len() < FULL
-            && self.looks < LOOKS;
+        let gathers = (1..FULL).contains(&self.leases.len()) && self.looks < LOOKS;
         self.looks += u32::from(gathers);
         gathers
     }
 
-    /// Carries out what waited for the group, or forgets it: a client that hears nothing asks again.
-    pub fn release(&mut self, outcome: anyhow::Result<Stored>) {
-        let waited = self.storing.take().map_or(Vec::new(), |(_, waited)| waited);
+    /// Makes the group durable, which waits for the disk, and carries out what waited for it.
+    pub fn commit(&mut self) {
+        self.looks = 0;
+        if self.leases.is_empty() {
+            return;
+        }
+        let outcome = self.context.fleet.lease_log().commit(&self.leases);
+        self.leases.clear();
+        self.release(outcome);
+    }
+
+    /// Carries out what waited, or forgets it: a client that hears nothing asks again.
+    fn release(&mut self, outcome: anyhow::Result<Stored>) {
+        let waited = std::mem::take(&mut self.waiting);
         match outcome {
             Ok(stored) => {
                 let metrics = &self.context.metrics;
@@ -139,16 +121,6 @@ impl Outbox {
                     .iter()
                     .for_each(|waiting| self.count(&waiting.output, "failed"));
             }
-        }
-    }
-
-    /// Has the next group written, when none is being written.
-    pub fn store(&mut self) {
-        if self.storing.is_none() && !self.leases.is_empty() {
-            self.looks = 0;
-            let leases = std::mem::take(&mut self.leases);
-            let storing = self.context.fleet.lease_log().store(leases);
-            self.storing = Some((storing, std::mem::take(&mut self.waiting)));
         }
     }
 

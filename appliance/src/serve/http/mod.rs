@@ -40,11 +40,9 @@ const MOST: usize = 4096;
 const SHARE: u64 = 4;
 /// The part of all connections that one address may have.
 const SHARE_OF_ONE: usize = 4;
-/// Threads at most. Copying is the kernel's work, and a few can keep any link of a rack busy.
+/// Threads at most, one a processor. Copying is the kernel's work, and a few can keep any link of a
+/// rack busy.
 const THREADS: usize = 4;
-/// Processors for each thread: the other services have theirs, and the kernel carries packets. With as
-/// many threads as processors, 16 clients got less on a busy machine of two.
-const PROCESSORS: usize = 2;
 /// The pause after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -98,8 +96,8 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
     };
     let mut queues = Vec::new();
     let mut threads = tokio::task::JoinSet::new();
-    let count = std::thread::available_parallelism()
-        .map_or(1, |count| (count.get() / PROCESSORS).clamp(1, THREADS));
+    let count =
+        std::thread::available_parallelism().map_or(1, |count| count.get().clamp(1, THREADS));
     for _ in 0..count {
         let (queue, accepted) = mpsc::unbounded_channel();
         queues.push(queue);

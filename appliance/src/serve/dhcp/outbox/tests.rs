@@ -59,19 +59,13 @@ async fn an_answer_waits_for_its_own_lease_and_for_nobody_elses() {
     assert_eq!(sendable(&outbox), [1, 3]);
     assert_eq!(timeline(&context).await, ["offered"]);
 
-    outbox.store();
-    // The next group gathers while the first is being written.
-    outbox.put(vec![lease(), send(4)]);
-    let outcome = outbox.stored().await;
+    outbox.commit();
     assert_eq!(context.fleet.leases().await.unwrap().len(), 1);
-    assert_eq!(outcome.as_ref().unwrap().leases, 1);
-    outbox.release(outcome);
     assert_eq!(sendable(&outbox), [1, 3, 2]);
     assert_eq!(timeline(&context).await, ["offered", "given"]);
 
-    outbox.store();
-    let outcome = outbox.stored().await;
-    outbox.release(outcome);
+    outbox.put(vec![lease(), send(4)]);
+    outbox.commit();
     assert_eq!(sendable(&outbox), [1, 3, 2, 4]);
 }
 
@@ -80,30 +74,13 @@ async fn what_waits_for_a_lease_that_is_not_durable_never_happens() {
     let context = Appliance::start().await.context;
     let mut outbox = outbox(&context);
     outbox.put(vec![lease(), send(1), note("given")]);
-    outbox.store();
-    outbox.stored().await.unwrap();
+    outbox.leases.clear();
     outbox.release(Err(anyhow::anyhow!("no space left on device")));
     assert!(sendable(&outbox).is_empty());
     assert!(timeline(&context).await.is_empty());
     // The service goes on.
     outbox.put(vec![lease(), send(2)]);
-    outbox.store();
-    let outcome = outbox.stored().await;
-    outbox.release(outcome);
-    assert_eq!(sendable(&outbox), [2]);
-}
-
-#[tokio::test]
-async fn what_waits_is_bounded() {
-    let context = Appliance::start().await.context;
-    let mut outbox = outbox(&context);
-    for _ in 0..WAITING + 100 {
-        outbox.put(vec![lease(), send(1)]);
-    }
-    assert_eq!(outbox.waiting.len(), WAITING + 1);
-    assert_eq!(outbox.leases.len(), WAITING + 1);
-    // Offers go on.
-    outbox.put(vec![send(2)]);
+    outbox.commit();
     assert_eq!(sendable(&outbox), [2]);
 }
 
@@ -118,11 +95,8 @@ async fn a_group_gathers_while_there_is_something_to_read_and_not_for_ever() {
         assert!(outbox.is_gathering());
     }
     assert!(!outbox.is_gathering(), "looked often enough");
-    outbox.store();
+    outbox.commit();
     outbox.put(vec![lease(), send(3)]);
-    assert!(!outbox.is_gathering(), "a group is being written");
-    let outcome = outbox.stored().await;
-    outbox.release(outcome);
     assert!(outbox.is_gathering());
     for _ in 0..FULL {
         outbox.put(vec![lease(), send(4)]);
