@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::peers::{self, Role};
+use crate::peers::{self, Leases, Role};
 use crate::perfdhcp::{self, Outcome, percentile};
 use crate::report::{Better, Figure, Row, Target};
 use crate::section::Bench;
@@ -35,10 +35,27 @@ const SETTLE: Duration = Duration::from_millis(300);
 
 /// Ours first, then Kea and dnsmasq.
 pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (leases, how) in [
+        (Leases::Written, "the peers' leases written"),
+        (Leases::Durable, "the peers' leases as durable as ours"),
+    ] {
+        let what = format!("DHCP: exchanges of {CLIENTS} clients, {how}");
+        let row = capacities(bench, what, leases)?;
+        let best = row.peers.iter().map(|peer| peer.median);
+        let half = (best.fold(0.0, f64::max) / 2.0) as u32;
+        rows.push(row);
+        rows.extend(latency(bench, leases, half, how)?);
+    }
+    Ok(rows)
+}
+
+/// What each server holds.
+fn capacities(bench: &Bench, what: String, leases: Leases) -> anyhow::Result<Row> {
     let mut capacities = [const { Vec::new() }; 3];
     let mut versions = [const { (String::new(), String::new()) }; 3];
     for (repeat, index) in bench.turns(3) {
-        let server = started(bench, index)?;
+        let server = started(bench, index, leases)?;
         let began_at = capacities[index]
             .last()
             .map_or(LOWEST, |last: &f64| (last * 0.6) as u32);
@@ -48,34 +65,29 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         versions[index] = (server.name.clone(), server.version.clone());
     }
     let mut figures = figures(&versions, capacities);
-    let best = figures[1..]
-        .iter()
-        .map(|peer| peer.median)
-        .fold(0.0, f64::max);
     let ours = figures.remove(0);
-    let mut rows = vec![Row::new(
-        format!("DHCP: exchanges of {CLIENTS} clients, leases stored"),
+    let target = Target::AtLeast(2.0);
+    Ok(Row::new(
+        what,
         "DORA/s",
         Better::Higher,
         ours,
         figures,
-        Target::AtLeast(2.0),
-    )];
-    rows.extend(latency(bench, &versions, (best / 2.0) as u32)?);
-    Ok(rows)
+        target,
+    ))
 }
 
-fn recipe(bench: &Bench, index: usize) -> anyhow::Result<Recipe> {
+fn recipe(bench: &Bench, index: usize, leases: Leases) -> anyhow::Result<Recipe> {
     match index {
         0 => bench.ours.recipe(bench, "dhcp", &[Port::Udp(67)], 0),
-        1 => peers::kea(bench),
-        _ => peers::dnsmasq(bench, Role::Dhcp),
+        1 => peers::kea(bench, leases),
+        _ => peers::dnsmasq(bench, Role::Dhcp, leases),
     }
 }
 
 /// A server whose clients all have their leases already.
-fn started(bench: &Bench, index: usize) -> anyhow::Result<Server> {
-    let mut server = Server::start(recipe(bench, index)?, &bench.network)?;
+fn started(bench: &Bench, index: usize, leases: Leases) -> anyhow::Result<Server> {
+    let mut server = Server::start(recipe(bench, index, leases)?, &bench.network)?;
     std::thread::sleep(SETTLE);
     // Slow enough for each; perfdhcp takes clients by chance, so that a few are new when it counts.
     let warm_up = perfdhcp::Run {
@@ -156,15 +168,17 @@ fn held(bench: &Bench, server: Ipv4Addr, rate: u32) -> anyhow::Result<Option<f64
 }
 
 /// All at one rate, of which the better peer can do twice as much.
-fn latency(bench: &Bench, versions: &[(String, String); 3], rate: u32) -> anyhow::Result<Vec<Row>> {
+fn latency(bench: &Bench, leases: Leases, rate: u32, how: &str) -> anyhow::Result<Vec<Row>> {
     let rate = rate.max(LOWEST);
+    let mut versions = [const { (String::new(), String::new()) }; 3];
     let mut taken = [const { Vec::new() }; 3];
     for (_, index) in bench.turns(3) {
         // dnsmasq cannot hold this rate; its latency would be that of a full queue.
         if index == DNSMASQ {
             continue;
         }
-        let server = started(bench, index)?;
+        let server = started(bench, index, leases)?;
+        versions[index] = (server.name.clone(), server.version.clone());
         let before = server.cpu_seconds();
         let outcome: Outcome = perfdhcp::run(perfdhcp::Run {
             server: server.address,
@@ -186,10 +200,10 @@ fn latency(bench: &Bench, versions: &[(String, String); 3], rate: u32) -> anyhow
         let values = taken
             .each_ref()
             .map(|repeats| repeats.iter().map(|values| values[at]).collect());
-        let mut figures = figures(versions, values);
+        let mut figures = figures(&versions, values);
         figures.retain(|figure| !figure.repeats.is_empty());
         let ours = figures.remove(0);
-        let what = format!("DHCP: {what}, at {rate}/s");
+        let what = format!("DHCP: {what}, at {rate}/s, {how}");
         Row::new(what, unit, Better::Lower, ours, figures, target)
     };
     Ok(vec![

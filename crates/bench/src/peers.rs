@@ -26,10 +26,38 @@ pub const KEA: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 15);
 /// nginx' port; ours takes 80 at every address.
 pub const NGINX_PORT: u16 = 8080;
 
+/// When a peer's leases are on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leases {
+    /// When the kernel gets round to it, as the peers have it.
+    Written,
+    /// Before the write returns (chattr(1), attribute `S`), so before the ACK leaves, as ours have it.
+    Durable,
+}
+
+impl Leases {
+    /// For files that are made in the folder from now on.
+    fn apply(self, folder: &Path) -> anyhow::Result<()> {
+        if self == Self::Written {
+            return Ok(());
+        }
+        let mut command = Command::new("chattr");
+        command.arg("+S").arg(folder);
+        let status = command.status().context("starting chattr")?;
+        anyhow::ensure!(
+            status.success(),
+            "{} is on a filesystem without synchronous files: choose a folder on ext4",
+            folder.display()
+        );
+        Ok(())
+    }
+}
+
 /// Kea's DHCPv4 server: leases in its memfile, written to the disk as they change. One thread was
 /// faster than a pool of two on two cores, and is what a memfile is documented to suit.
-pub fn kea(bench: &Bench) -> anyhow::Result<Recipe> {
+pub fn kea(bench: &Bench, leases: Leases) -> anyhow::Result<Recipe> {
     let state = bench.state("kea")?;
+    leases.apply(&state)?;
     let config = state.join("kea.json");
     let (first, last) = POOL;
     let text = format!(
@@ -71,8 +99,9 @@ pub enum Role {
 }
 
 /// dnsmasq, without DNS, and without a ping before an offer.
-pub fn dnsmasq(bench: &Bench, role: Role) -> anyhow::Result<Recipe> {
+pub fn dnsmasq(bench: &Bench, role: Role, leases: Leases) -> anyhow::Result<Recipe> {
     let state = bench.state("dnsmasq")?;
+    leases.apply(&state)?;
     let config = state.join("dnsmasq.conf");
     write(&config, &dnsmasq_conf(bench, role, &state))?;
     let mut command = tool("dnsmasq");

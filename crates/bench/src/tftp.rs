@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use crate::network::client_address;
 use crate::payload::TFTP_FILE;
-use crate::peers::{self, Role};
+use crate::peers::{self, Leases, Role};
 use crate::report::{Better, Figure, Row, Target};
 use crate::section::Bench;
 use crate::server::{Port, Recipe, Server};
@@ -52,7 +52,7 @@ const SERVERS: usize = 4;
 fn recipe(bench: &Bench, index: usize) -> anyhow::Result<Recipe> {
     match index {
         0 => bench.ours.recipe(bench, "tftp", &[Port::Udp(69)], 0),
-        1 => peers::dnsmasq(bench, Role::Tftp),
+        1 => peers::dnsmasq(bench, Role::Tftp, Leases::Written),
         2 => peers::tftpd_hpa(bench),
         _ => peers::async_tftp(bench),
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use crate::peers::{self, Role};
+use crate::peers::{self, Leases, Role};
 use crate::perfdhcp::percentile;
 use crate::report::{Better, Figure, Row, Target};
 use crate::section::Bench;
@@ -107,7 +107,7 @@ fn start(bench: &Bench, index: usize, machines: usize) -> anyhow::Result<Vec<Ser
         vec![bench.ours.recipe(bench, services, &ports, machines)?]
     } else {
         vec![
-            peers::dnsmasq(bench, Role::Both(machines))?,
+            peers::dnsmasq(bench, Role::Both(machines), Leases::Written)?,
             peers::nginx(bench)?,
         ]
     };
