@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use crate::context::Context;
+use crate::imported::Imported;
 use crate::journal::{Journal, Write};
 
 /// How often the store is compared with the cluster.
@@ -99,6 +100,14 @@ fn look(cluster: &Cluster, folder: &Path, journal: &Journal) -> anyhow::Result<V
         let ImageSource::File(file) = &image.source else {
             continue;
         };
+        match Imported::find(folder, image.sha256) {
+            Ok(Some(_)) => continue,
+            Ok(None) => {}
+            Err(error) => {
+                warnings.push(format!("image {}: {error:#}", image.name));
+                continue;
+            }
+        }
         let path = folder.join(file);
         if !path.is_file() {
             warnings.push(format!(

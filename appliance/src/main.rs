@@ -38,6 +38,7 @@ mod fetcher;
 mod fixture;
 mod fleet;
 mod images;
+mod imported;
 mod init;
 mod journal;
 mod leases;
@@ -49,6 +50,7 @@ mod serve;
 mod token;
 mod toolbox;
 mod ui;
+mod unpack;
 
 #[derive(Parser)]
 #[command(
@@ -93,9 +95,18 @@ enum Command {
     /// Judge, merge and translate Ignition configs
     #[command(subcommand)]
     Ignition(cli::ignition::Command),
+    /// The image store
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Make media for the appliance
     #[command(subcommand)]
     Media(MediaCommand),
+}
+
+#[derive(Subcommand)]
+enum ImageCommand {
+    /// Bring an OS image into the form that it is installed from
+    Import(cli::image::Import),
 }
 
 #[derive(Subcommand)]
@@ -154,6 +165,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Export(appliance) => cli::operator::export(&appliance).map(|()| ExitCode::SUCCESS),
         Command::Ignition(command) => cli::ignition::run(&command),
+        Command::Image(ImageCommand::Import(arguments)) => {
+            cli::image::import(&arguments).map(|()| ExitCode::SUCCESS)
+        }
         Command::Media(MediaCommand::Compose(arguments)) => {
             cli::media::run(&arguments).map(|()| ExitCode::SUCCESS)
         }

@@ -1,6 +1,7 @@
 //! The appliance over HTTP: JSON there and back, files, and streams that start anywhere.
 
 use std::io::Read;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -38,6 +39,16 @@ pub enum HttpError {
         /// Why.
         source: Box<ureq::Error>,
     },
+    /// Another part of a resource than was asked for.
+    #[error("{url} gives {found} bytes where {expected} were asked for")]
+    Length {
+        /// What was asked for.
+        url: String,
+        /// Bytes that were asked for.
+        expected: u64,
+        /// Bytes that came.
+        found: usize,
+    },
     /// The answer is not what was agreed.
     #[error("reading the answer of {url}")]
     Decode {
@@ -54,6 +65,7 @@ impl HttpError {
         match self {
             Self::Transport { .. } => true,
             Self::Status { status, .. } => *status >= 500 || *status == 429,
+            Self::Length { .. } => true,
             Self::Refused(_) | Self::Decode { .. } => false,
         }
     }
@@ -156,6 +168,22 @@ impl Appliance {
     ) -> Result<A, HttpError> {
         let bytes = self.post(path, message)?;
         decode(&self.absolute(path), &bytes)
+    }
+
+    /// Fetches a part of a resource on the appliance, in bytes.
+    pub fn part(&self, path: &str, part: Range<u64>) -> Result<Vec<u8>, HttpError> {
+        let url = self.absolute(path);
+        let range = format!("bytes={}-{}", part.start, part.end - 1);
+        let bytes = self.body(&url, self.files.get(&url).header("range", range).call())?;
+        match bytes.len() as u64 == part.end - part.start {
+            true => Ok(bytes),
+            // The whole, or the connection broke off in a way that nobody noticed.
+            false => Err(HttpError::Length {
+                url,
+                expected: part.end - part.start,
+                found: bytes.len(),
+            }),
+        }
     }
 
     /// Opens a resource at `offset`. The server may start earlier: see [`Stream::offset`].

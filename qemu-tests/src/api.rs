@@ -65,24 +65,22 @@ impl Api {
         self.post(&path, &GrantRequest::default())
     }
 
+    /// Has a machine installed again when it starts next.
+    pub fn reinstall(&self, name: &str) -> Result<()> {
+        self.post_for_text(&format!("/api/v1/machines/{name}/reinstall"), "")
+            .map(|_| ())
+    }
+
+    /// What was said on the wire while a machine booted: a pcap file.
+    pub fn recording(&self, name: &str) -> Result<Vec<u8>> {
+        let path = format!("/api/v1/machines/{name}/boot.pcap");
+        self.get(&path)
+    }
+
     /// A page as a browser gets it.
     pub fn page(&self, path: &str) -> Result<String> {
-        let url = format!("{}{path}", self.base);
-        let mut answer = self
-            .agent
-            .get(&url)
-            .call()
-            .with_context(|| format!("fetching {url}"))?;
-        let body = answer
-            .body_mut()
-            .read_to_string()
-            .with_context(|| format!("reading {url}"))?;
-        ensure!(
-            answer.status().is_success(),
-            "{url} answers {}: {body}",
-            answer.status()
-        );
-        Ok(body)
+        let body = self.get(path)?;
+        String::from_utf8(body).with_context(|| format!("reading {}{path}", self.base))
     }
 
     /// Posts JSON and gives the answer's body; for services of installed machines.
@@ -133,6 +131,28 @@ impl Api {
             }
             thread::sleep(POLL);
         }
+    }
+
+    /// As an operator: recordings are shown to nobody else.
+    fn get(&self, path: &str) -> Result<Vec<u8>> {
+        let url = format!("{}{path}", self.base);
+        let mut answer = self
+            .agent
+            .get(&url)
+            .header("Authorization", format!("Bearer {}", self.token))
+            .call()
+            .with_context(|| format!("fetching {url}"))?;
+        let body = answer
+            .body_mut()
+            .read_to_vec()
+            .with_context(|| format!("reading {url}"))?;
+        ensure!(
+            answer.status().is_success(),
+            "{url} answers {}: {}",
+            answer.status(),
+            String::from_utf8_lossy(&body)
+        );
+        Ok(body)
     }
 
     fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T> {

@@ -59,10 +59,19 @@ impl WorkingCopy {
                 continue;
             };
             let built = artifacts.os_image(file, beside)?;
-            if image.sha256 == AS_BUILT {
-                text = fill_first_placeholder(&text, disk::sha256(&built)?);
+            let mut sha256 = image.sha256;
+            if sha256 == AS_BUILT {
+                sha256 = disk::sha256(&built)?;
+                text = fill_first_placeholder(&text, sha256);
             }
             provide(&built, &images.join(file))?;
+            // Imported when it was built, so that not every lab has to do it.
+            for name in [format!("{sha256}.data"), format!("{sha256}.index")] {
+                let beside = built.with_file_name(&name);
+                if beside.is_file() {
+                    provide(&beside, &images.join(&name))?;
+                }
+            }
         }
         copy_config_parts(&cluster, beside, &config)?;
         copy_files(&beside.join("files"), &config.join("files"))?;

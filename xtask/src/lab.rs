@@ -75,7 +75,8 @@ pub fn build(mirror: Option<&str>, with_node: bool) -> Result<PathBuf> {
     agent::build(mirror)?;
     appliance::build(mirror)?;
     if with_node {
-        node::build(mirror)?;
+        let folder = node::build(mirror)?;
+        node::import(&folder, &binaries::build(Program::Hardway)?)?;
     }
     binaries::build(Program::Lab)
 }

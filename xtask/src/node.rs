@@ -71,6 +71,28 @@ pub fn build(mirror: Option<&str>) -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// Has `hardway` import the image, unless it is imported already, and deletes what is of others.
+pub fn import(folder: &Path, hardway: &Path) -> Result<()> {
+    let image = folder.join(IMAGE);
+    let sha256 = stamp::sha256_of(&image)?;
+    for entry in fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))? {
+        let path = entry.context("listing the node image")?.path();
+        let is_imported = path
+            .extension()
+            .is_some_and(|ending| ending == "data" || ending == "index");
+        if is_imported && path.file_stem().is_none_or(|stem| *stem != *sha256) {
+            fs::remove_file(&path).with_context(|| format!("deleting {}", path.display()))?;
+        }
+    }
+    if folder.join(format!("{sha256}.index")).is_file() {
+        return Ok(());
+    }
+    let step = progress::spinner("importing the node image".to_owned());
+    process::run(Command::new(hardway).args(["image", "import"]).arg(&image))?;
+    step.done("in chunks");
+    Ok(())
+}
+
 /// Everything that the image is made from.
 fn fingerprint<'a>(recipe: &Path, packages: impl Iterator<Item = &'a Package>) -> Result<String> {
     let stamp = packages.fold(Stamp::new("node"), |stamp, package| {

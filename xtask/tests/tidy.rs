@@ -5,7 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Crates that reach no file, socket, clock or random source.
-const PURE: [&str; 3] = ["crates/model", "crates/netboot", "crates/ignition"];
+const PURE: [&str; 4] = [
+    "crates/model",
+    "crates/netboot",
+    "crates/ignition",
+    "crates/image",
+];
 
 /// What a pure crate's sources may not name. Tests below `tests/` may read fixtures.
 const IMPURE_PATHS: [&str; 13] = [
@@ -40,11 +45,12 @@ const IMPURE_CRATES: [&str; 11] = [
 ];
 
 /// Who may know whom among the workspace's crates.
-const MAY_KNOW: [(&str, &[&str]); 11] = [
+const MAY_KNOW: [(&str, &[&str]); 12] = [
     ("crates/model", &[]),
     ("crates/ignition", &[]),
     ("crates/userspace", &[]),
     ("crates/netboot", &["model"]),
+    ("crates/image", &["model"]),
     ("crates/fetch", &["ignition"]),
     ("crates/recognition", &["model"]),
     (
@@ -53,6 +59,7 @@ const MAY_KNOW: [(&str, &[&str]); 11] = [
             "model",
             "netboot",
             "ignition",
+            "image",
             "fetch",
             "userspace",
             "recognition",
@@ -60,7 +67,14 @@ const MAY_KNOW: [(&str, &[&str]); 11] = [
     ),
     (
         "initramfs-agent",
-        &["model", "ignition", "fetch", "userspace", "recognition"],
+        &[
+            "model",
+            "ignition",
+            "image",
+            "fetch",
+            "userspace",
+            "recognition",
+        ],
     ),
     ("qemu-tests", &["model", "userspace"]),
     ("crates/bench", &[]),

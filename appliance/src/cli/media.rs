@@ -1,16 +1,19 @@
 //! `hardway media compose`: a flashable disk from the appliance's image, a cluster.yaml, and the OS
-//! images that it names. It runs on the operator's computer, without root, and spawns mtools and
+//! images that it names, imported. It runs on the operator's computer, without root, and spawns mtools and
 //! mke2fs.
 
 mod disk;
 mod filesystems;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use hardway_model::cluster::{Cluster, ImageSource};
+use hardway_model::identity::Sha256;
 
+use crate::imported::{self, Imported};
 use crate::{configuration, images, render};
 use disk::Disk;
 
@@ -38,7 +41,8 @@ pub struct Compose {
     /// A file with the token that writes through the API need; without it, the appliance makes one
     #[arg(long, value_name = "FILE")]
     admin_token: Option<PathBuf>,
-    /// Do not compare the images with the SHA-256 in the cluster's file
+    /// Do not compare the images with the SHA-256 in the cluster's file, and put them on the disk as they
+    /// are, not imported
     #[arg(long)]
     no_verify_images: bool,
 }
@@ -66,7 +70,7 @@ pub fn run(arguments: &Compose) -> anyhow::Result<()> {
         arguments.output.display(),
         cluster.name,
         cluster.machines.len(),
-        images.len()
+        cluster.images.len()
     );
     Ok(())
 }
@@ -101,19 +105,33 @@ fn check_machines(cluster: &Cluster, staged: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// An OS image, under the name that the cluster's file has for it.
-struct FoundImage {
-    name: String,
-    path: PathBuf,
+/// What an OS image comes onto the disk as.
+enum FoundImage {
+    /// A file of the image store under this name: one of the two of an imported image, or an image that
+    /// is not to be compared with anything.
+    File { name: String, path: PathBuf },
+    /// An image that is still to be imported.
+    Original { path: PathBuf, sha256: Sha256 },
 }
 
 fn find_images(cluster: &Cluster, folder: &Path, verify: bool) -> anyhow::Result<Vec<FoundImage>> {
-    let mut found: Vec<FoundImage> = Vec::new();
+    let mut found = Vec::new();
+    let mut known = BTreeSet::new();
     let mut problems = Vec::new();
     for image in &cluster.images {
         let ImageSource::File(file) = &image.source else {
             continue;
         };
+        if !known.insert(file) {
+            continue;
+        }
+        if verify && Imported::find(folder, image.sha256)?.is_some() {
+            found.extend(imported::files(image.sha256).map(|name| FoundImage::File {
+                path: folder.join(&name),
+                name,
+            }));
+            continue;
+        }
         // Symbolic links are followed: the file itself has to be on the disk.
         let Ok(path) = fs::canonicalize(folder.join(file)) else {
             problems.push(format!(
@@ -123,17 +141,15 @@ fn find_images(cluster: &Cluster, folder: &Path, verify: bool) -> anyhow::Result
             ));
             continue;
         };
-        if verify {
-            let sha256 = images::sha256(&path)?;
-            if sha256 != image.sha256 {
-                problems.push(images::mismatch(image, file, sha256));
-            }
+        if !verify {
+            let name = file.clone();
+            found.push(FoundImage::File { name, path });
+            continue;
         }
-        if !found.iter().any(|known| known.name == *file) {
-            found.push(FoundImage {
-                name: file.clone(),
-                path,
-            });
+        let sha256 = images::sha256(&path)?;
+        match sha256 == image.sha256 {
+            true => found.push(FoundImage::Original { path, sha256 }),
+            false => problems.push(images::mismatch(image, file, sha256)),
         }
     }
     if !problems.is_empty() {
@@ -170,16 +186,26 @@ fn stage_configuration(arguments: &Compose, cluster: &Cluster, stage: &Path) -> 
 fn stage_images(images: &[FoundImage], stage: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(stage).with_context(|| format!("making {}", stage.display()))?;
     for image in images {
-        let to = stage.join(&image.name);
-        // A hard link costs nothing, where the filesystem is the same and the kernel allows it. Of a
-        // symbolic link it would be one more symbolic link, leading nowhere on the appliance.
-        let from = fs::canonicalize(&image.path)
-            .with_context(|| format!("finding {}", image.path.display()))?;
-        if fs::hard_link(&from, &to).is_err() {
-            copy(&from, &to)?;
+        match image {
+            FoundImage::File { name, path } => link(path, &stage.join(name))?,
+            FoundImage::Original { path, sha256 } => {
+                eprintln!("importing {}", path.display());
+                imported::import(path, stage, Some(*sha256))?;
+            }
         }
     }
     Ok(())
+}
+
+/// A hard link costs nothing, where the filesystem is the same and the kernel allows it. Of a symbolic
+/// link it would be one more symbolic link, leading nowhere on the appliance.
+fn link(path: &Path, to: &Path) -> anyhow::Result<()> {
+    let finding = || format!("finding {}", path.display());
+    let from = fs::canonicalize(path).with_context(finding)?;
+    match fs::hard_link(&from, to) {
+        Ok(()) => Ok(()),
+        Err(_) => copy(&from, to),
+    }
 }
 
 fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {

@@ -318,6 +318,11 @@ fn describe(step: &Step) -> String {
             format!("claim {} ({}, {})", disk.path, disk.id, ByteSize(disk.size))
         }
         Step::WriteImage { url, sha256, .. } => format!("write {url} (SHA-256 {sha256})"),
+        Step::WriteChunks { index, compare, .. } => match compare {
+            false => format!("write {index}"),
+            true => format!("write what differs from {index}"),
+        },
+        Step::ReadBack => "read all of it back and compare".into(),
         Step::PrepareDisks { erase, .. } => match erase.is_empty() {
             true => "prepare the disks:".into(),
             false => format!("erase {}, and prepare the disks:", erase.join(", ")),

@@ -8,6 +8,8 @@ use anyhow::{Context as _, Result, bail};
 use hardway_ignition::operation::disks::TableEntry;
 use hardway_model::desired::Compression;
 
+use crate::unpack::unpacked;
+
 /// The header and the entries of a GPT lie in the first sectors; both sector sizes fit.
 const HEAD: u64 = 64 << 10;
 
@@ -31,8 +33,14 @@ impl ImageTable {
     /// Reads the table of an image file that is to stand on a disk with that logical sector size.
     pub fn read(path: &Path, compression: Compression, sector_size: u32) -> Result<Self> {
         let reading = || format!("reading the partition table of {}", path.display());
-        let head = head(path, compression).with_context(reading)?;
-        Self::of_head(&head, sector_size).with_context(reading)
+        let file = File::open(path).with_context(reading)?;
+        let content = unpacked(file, compression).with_context(reading)?;
+        Self::of(content, sector_size).with_context(reading)
+    }
+
+    /// Reads the table of a disk's content, as above.
+    pub fn of(content: impl Read, sector_size: u32) -> Result<Self> {
+        Self::of_head(&head(content)?, sector_size)
     }
 
     fn of_head(head: &[u8], sector_size: u32) -> Result<Self> {
@@ -128,17 +136,9 @@ fn guid(bytes: &[u8; 16]) -> String {
 }
 
 /// The first bytes of the disk that an image makes.
-fn head(path: &Path, compression: Compression) -> Result<Vec<u8>> {
-    let file = File::open(path)?;
-    let mut unpacked: Box<dyn Read> = match compression {
-        Compression::Zstd => Box::new(zstd::Decoder::new(file)?),
-        Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(file)),
-        Compression::Xz => Box::new(lzma_rust2::XzReader::new(file, true)),
-        Compression::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(file)),
-        Compression::None => Box::new(file),
-    };
+fn head(content: impl Read) -> Result<Vec<u8>> {
     let mut head = Vec::new();
-    unpacked.by_ref().take(HEAD).read_to_end(&mut head)?;
+    content.take(HEAD).read_to_end(&mut head)?;
     Ok(head)
 }
 

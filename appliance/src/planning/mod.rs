@@ -14,13 +14,14 @@ use std::path::Path;
 
 use hardway_ignition::{Circumstances, Report, operations};
 use hardway_model::cluster::{Cluster, ImageSource, Machine};
-use hardway_model::desired::{ConfigApplier, DesiredImage, DesiredMachine};
+use hardway_model::desired::{Compression, ConfigApplier, DesiredImage, DesiredMachine};
 use hardway_model::identity::Sha256;
 use hardway_model::inventory::{self, Inventory};
 use hardway_model::lifecycle::MachineState;
 use hardway_model::plan::{self, Decision, Preparation, Refusal, RefusalReason};
 
 use crate::context::Context;
+use crate::imported::Imported;
 use crate::render::{self, Rendered};
 use crate::{clock, images};
 
@@ -65,16 +66,27 @@ pub fn decide(context: &Context, subject: Subject<'_>) -> (Decision, Option<Rend
             None,
         );
     };
+    let imported = Imported::find(&context.options.images, desired.image.sha256);
+    let imported = match imported {
+        Ok(imported) => imported,
+        Err(error) => return (configuration(format!("{error:#}")), None),
+    };
+    let desired = with_import(desired, imported.as_ref());
     // A mistake in the configuration keeps nobody from starting what is installed already.
     let unprepared = judge(&desired, subject, None);
     if matches!(unprepared, Decision::AlreadyInstalled { .. }) {
         return (unprepared, None);
     }
-    let prepared = present(context, cluster, machine).and_then(|()| {
-        match plan::system_disk(&desired, subject.inventory) {
-            Ok(system) => prepare(context, subject, &desired, system).map(Some),
-            Err(_) => Ok(None),
+    let here = match imported {
+        Some(_) => Ok(()),
+        None => present(context, cluster, machine),
+    };
+    let prepared = here.and_then(|()| match plan::system_disk(&desired, subject.inventory) {
+        Ok(system) => {
+            let table = || image_table(context, cluster, machine, imported.as_ref(), system);
+            prepare(context, subject, &desired, system, table).map(Some)
         }
+        Err(_) => Ok(None),
     });
     match prepared {
         Ok(Some((rendered, preparation))) => {
@@ -88,6 +100,13 @@ pub fn decide(context: &Context, subject: Subject<'_>) -> (Decision, Option<Rend
         Ok(None) => (unprepared, None),
         Err(cause) => (configuration(cause), None),
     }
+}
+
+/// Whatever the URL or file in cluster.yaml: what was imported has the same content.
+fn with_import(desired: DesiredMachine, imported: Option<&Imported>) -> DesiredMachine {
+    let mut desired = desired;
+    desired.image.imported = imported.map(Imported::desired);
+    desired
 }
 
 /// The document alone, for a machine whose plan was made before.
@@ -120,6 +139,7 @@ fn prepare(
     subject: Subject<'_>,
     desired: &DesiredMachine,
     system: &inventory::Disk,
+    table: impl Fn() -> Result<Option<ImageTable>, String>,
 ) -> Result<(Rendered, Preparation), String> {
     let Subject {
         cluster,
@@ -128,7 +148,6 @@ fn prepare(
         ..
     } = subject;
     let config = &context.options.config;
-    let table = || image_table(context, cluster, machine, desired, system);
     if desired.image.config != ConfigApplier::Agent {
         if let Some(table) = table()? {
             own_ignition::check_layout(&desired.image, &table)?;
@@ -196,17 +215,25 @@ fn image_table(
     context: &Context,
     cluster: &Cluster,
     machine: &Machine,
-    desired: &DesiredMachine,
+    imported: Option<&Imported>,
     system: &inventory::Disk,
 ) -> Result<Option<ImageTable>, String> {
-    let Some(file) = image_file(cluster, machine) else {
-        return Ok(None);
+    let table = match (imported, image_file(cluster, machine)) {
+        (Some(imported), _) => {
+            let content = imported.content().map_err(anyhow::Error::from);
+            content.and_then(|content| ImageTable::of(content, system.sector_size))
+        }
+        (None, Some(file)) => {
+            let path = context.options.images.join(file);
+            let compression = Compression::of_file_name(file);
+            ImageTable::read(&path, compression, system.sector_size)
+        }
+        (None, None) => return Ok(None),
     };
-    let path = context.options.images.join(file);
-    let table = ImageTable::read(&path, desired.image.compression, system.sector_size);
+    let profile = &machine.profile;
     table
         .map(Some)
-        .map_err(|error| format!("image `{}`: {error:#}", desired.image.name))
+        .map_err(|error| format!("the image of profile `{profile}`: {error:#}"))
 }
 
 fn image_file<'a>(cluster: &'a Cluster, machine: &Machine) -> Option<&'a str> {

@@ -21,6 +21,8 @@ pub struct DesiredMachine {
     pub wipe: WipePolicy,
     /// How control passes to the installed system.
     pub after_install: AfterInstall,
+    /// Whether everything that was written is read back from the disk and compared.
+    pub read_back: bool,
     /// Kernel arguments that the installed system is to have.
     pub kernel_arguments: Vec<String>,
     /// SHA-256 of the rendered configuration's canonical JSON.
@@ -38,8 +40,24 @@ pub struct DesiredImage {
     pub compression: Compression,
     /// SHA-256 of the file as served.
     pub sha256: Sha256,
+    /// The form that it was imported into, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<ImportedImage>,
     /// Who applies the Ignition config.
     pub config: ConfigApplier,
+}
+
+/// An image in chunks: see the crate `hardway-image`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportedImage {
+    /// Where the index is, as a path on the appliance.
+    pub index: String,
+    /// SHA-256 of the index, which has that of every chunk.
+    pub sha256: Sha256,
+    /// Where the chunks are, as a path on the appliance.
+    pub data: String,
+    /// Bytes of the disk's content.
+    pub size: u64,
 }
 
 /// How an OS image is compressed.

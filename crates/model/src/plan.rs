@@ -81,6 +81,21 @@ pub enum Step {
         /// SHA-256 of the bytes as served.
         sha256: Sha256,
     },
+    /// Write an image from its chunks, each fetched, unpacked, checked and written by itself. The first
+    /// MiB and the disk's last MiB are withheld in memory.
+    WriteChunks {
+        /// Where the index is, as a path on the appliance.
+        index: String,
+        /// SHA-256 of the index.
+        sha256: Sha256,
+        /// Where the chunks are, as a path on the appliance.
+        data: String,
+        /// Read the disk first, and fetch and write only the chunks that differ: an installation of ours
+        /// stands on it, or was cut off there.
+        compare: bool,
+    },
+    /// Read back from the disk all that write-image wrote, past the memory's copy, and compare it.
+    ReadBack,
     /// Carry out the disks stage of the configuration's operations (see `hardway_ignition`). The
     /// configuration is the one that [`Step::ApplyConfig`] names: it is fetched once and kept.
     PrepareDisks {
@@ -138,7 +153,8 @@ impl Step {
         match self {
             Self::FetchToolbox { .. } => "fetch-toolbox",
             Self::ClaimDisk { .. } => "claim-disk",
-            Self::WriteImage { .. } => "write-image",
+            Self::WriteImage { .. } | Self::WriteChunks { .. } => "write-image",
+            Self::ReadBack => "read-back",
             Self::PrepareDisks { .. } => "prepare-disks",
             Self::GrowPartitionTable { .. } => "grow-partition-table",
             Self::GrowFilesystem => "grow-filesystem",
@@ -236,6 +252,8 @@ pub enum RefusalReason {
     DiskNotBlank,
     /// The disk cannot be read or refuses writes.
     DiskUnusable,
+    /// The image is larger than the disk.
+    DiskTooSmall,
     /// The machine is not declared in cluster.yaml.
     NotDeclared,
     /// cluster.yaml, a config part or an image of this machine is wrong or missing.

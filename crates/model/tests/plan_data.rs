@@ -296,6 +296,7 @@ fn an_image_with_ignition_of_its_own_is_left_to_its_first_boot() {
         let expected = [
             "claim-disk",
             "write-image",
+            "read-back",
             "apply-config",
             "commit-disk",
             "hand-over",

@@ -30,6 +30,8 @@ pub trait Device {
     fn zero(&mut self, offset: u64, length: u64) -> io::Result<()>;
     /// Returns when everything written is on the medium.
     fn sync(&mut self) -> io::Result<()>;
+    /// Has what follows be read from the medium, and not from memory. After [`Device::sync`].
+    fn forget(&mut self) -> io::Result<()>;
 }
 
 /// A disk with its withheld ends.
@@ -160,6 +162,11 @@ impl<D: Device> TargetDisk<D> {
         self.device.sync().context("flushing the disk")
     }
 
+    /// Has what follows be read from the medium.
+    pub fn forget(&mut self) -> io::Result<()> {
+        self.device.forget()
+    }
+
     /// Makes the disk boot: the rest of the first MiB with the receipt, then the sectors that every
     /// firmware begins with, then the copy of the table, each on the medium before the next.
     pub fn commit(&mut self, receipt: &Receipt) -> Result<()> {
@@ -229,6 +236,10 @@ impl<D: Device> Device for TargetDisk<D> {
 
     fn sync(&mut self) -> io::Result<()> {
         self.device.sync()
+    }
+
+    fn forget(&mut self) -> io::Result<()> {
+        self.device.forget()
     }
 }
 
@@ -352,6 +363,15 @@ impl Device for BlockDevice {
     fn sync(&mut self) -> io::Result<()> {
         self.unsent = 0;
         self.file.sync_all()
+    }
+
+    fn forget(&mut self) -> io::Result<()> {
+        let advice = libc::POSIX_FADV_DONTNEED;
+        // SAFETY: a plain call on an open descriptor; a length of 0 is all of it.
+        match unsafe { libc::posix_fadvise(self.file.as_raw_fd(), 0, 0, advice) } {
+            0 => Ok(()),
+            error => Err(io::Error::from_raw_os_error(error)),
+        }
     }
 }
 

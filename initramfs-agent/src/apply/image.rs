@@ -14,6 +14,7 @@ use hardway_model::messages::AgentEvent;
 use sha2::Digest;
 
 use super::disk::{Device, TargetDisk};
+use super::read_back::Written;
 use super::{Execution, table};
 use crate::http::{Appliance, Stream};
 use crate::patience::{chain, pause};
@@ -42,7 +43,7 @@ pub fn write<D: Device>(
     source: &Source<'_>,
     disk: &mut TargetDisk<D>,
     execution: &Execution<'_>,
-) -> Result<String> {
+) -> Result<(Written, String)> {
     let start = Instant::now();
     let served = Served::new(
         execution.appliance.clone(),
@@ -53,12 +54,14 @@ pub fn write<D: Device>(
     disk.sync()?;
     let table = table::settle(disk)?;
     let seconds = start.elapsed().as_secs_f32();
-    let rate = written as f32 / (1 << 20) as f32 / seconds.max(0.001);
-    Ok(format!(
-        "wrote {} MiB with {} partitions in {seconds:.1} s, {rate:.0} MiB/s; SHA-256 as expected",
-        written >> 20,
+    let mebibytes = written.size() as f32 / (1 << 20) as f32;
+    let rate = mebibytes / seconds.max(0.001);
+    let summary = format!(
+        "wrote {mebibytes:.0} MiB with {} partitions in {seconds:.1} s, {rate:.0} MiB/s; SHA-256 as \
+         expected",
         table.partitions.len()
-    ))
+    );
+    Ok((written, summary))
 }
 
 fn copy<D: Device>(
@@ -66,7 +69,7 @@ fn copy<D: Device>(
     source: &Source<'_>,
     disk: &mut TargetDisk<D>,
     reports: &Reports,
-) -> Result<u64> {
+) -> Result<Written> {
     let progress = served.progress.clone();
     let (chunks, arriving) = sync_channel(AHEAD);
     std::thread::scope(|scope| {
@@ -157,11 +160,13 @@ fn consume<D: Device>(
     disk: &mut TargetDisk<D>,
     progress: &Progress,
     reports: &Reports,
-) -> Result<u64> {
+) -> Result<Written> {
     let mut offset = 0;
+    let mut hashes = Vec::new();
     let mut told = Instant::now();
     for chunk in arriving {
         disk.write(&chunk, offset)?;
+        hashes.push(hardway_image::hash(&chunk));
         offset += chunk.len() as u64;
         if told.elapsed() >= PROGRESS {
             progress.tell(reports);
@@ -169,7 +174,7 @@ fn consume<D: Device>(
         }
     }
     progress.tell(reports);
-    Ok(offset)
+    Ok(Written::new(CHUNK as u64, offset, hashes))
 }
 
 /// How much was served, and of how much. A total of 0 is not known.

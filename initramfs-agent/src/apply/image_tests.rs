@@ -85,10 +85,11 @@ fn fetch(url: &str, compression: Compression, sha256: Sha256) -> Result<Vec<u8>>
         compression,
         sha256,
     };
-    let length = copy(served, &source, &mut disk, &reports)?;
-    let mut written = vec![0; length as usize];
-    disk.read(&mut written, 0)?;
-    Ok(written)
+    let written = copy(served, &source, &mut disk, &reports)?;
+    written.compare(&mut disk)?;
+    let mut content = vec![0; written.size() as usize];
+    disk.read(&mut content, 0)?;
+    Ok(content)
 }
 
 fn digest(bytes: &[u8]) -> Sha256 {

@@ -16,6 +16,7 @@ use super::disks::{self, Opened, Work};
 use super::filesystem::Mounted;
 use super::modules::Modules;
 use super::own_ignition::Place;
+use super::read_back::Written;
 use super::{Execution, FetchedConfig, filesystem, table};
 use crate::inventory;
 use hardway_recognition::table::Table;
@@ -28,6 +29,8 @@ pub struct Installation {
     /// Closed after that: the order of the fields is the order of the end.
     opened: Opened,
     disk: Option<TargetDisk<BlockDevice>>,
+    /// What write-image put on it.
+    written: Option<Written>,
 }
 
 impl Installation {
@@ -52,6 +55,18 @@ impl Installation {
             "{path} ({}) is claimed for generation {generation}",
             binding.id
         ))
+    }
+
+    /// Remembers what write-image put on the disk.
+    pub fn written(&mut self, written: Written) {
+        self.written = Some(written);
+    }
+
+    /// Compares the disk with what write-image put on it.
+    pub fn read_back(&mut self) -> Result<String> {
+        let written = self.written.take();
+        let written = written.context("the plan writes no image before this step")?;
+        written.compare(self.disk()?)
     }
 
     /// Carries out the disks stage of a configuration. Every data disk is compared with its binding

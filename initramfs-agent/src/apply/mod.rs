@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | [`installation`] | what the steps so far have come to; claim-disk, commit-disk |
 //! | [`disk`] | the claimed disk with its withheld ends |
-//! | [`image`] | write-image |
+//! | [`image`], [`chunks`] | write-image, from a stream or from an imported image |
+//! | [`read_back`] | read-back |
 //! | [`table`] | grow-partition-table |
 //! | [`filesystem`] | mounts the system on the disk; grow-filesystem |
 //! | [`disks`] | prepare-disks, by [`programs`] and [`modules`] |
@@ -16,6 +17,7 @@ mod account_files;
 mod accounts;
 mod as_user;
 mod boot_entries;
+mod chunks;
 pub mod command;
 mod config;
 mod confirmation;
@@ -37,6 +39,7 @@ mod order;
 mod own_ignition;
 mod persist;
 mod programs;
+mod read_back;
 mod relabel;
 mod result;
 mod root;
@@ -134,8 +137,31 @@ fn run(
                 compression: *compression,
                 sha256: *sha256,
             };
-            image::write(&source, installation.disk()?, execution)
+            let (written, summary) = image::write(&source, installation.disk()?, execution)?;
+            installation.written(written);
+            Ok(summary)
         }
+        Step::WriteChunks {
+            index,
+            sha256,
+            data,
+            compare,
+        } => {
+            let source = chunks::Source {
+                index,
+                sha256: *sha256,
+                data,
+                compare: *compare,
+            };
+            let Execution {
+                appliance, reports, ..
+            } = execution;
+            let disk = installation.disk()?;
+            let (written, summary) = chunks::write(&source, disk, appliance, reports)?;
+            installation.written(written);
+            Ok(summary)
+        }
+        Step::ReadBack => installation.read_back(),
         Step::FetchToolbox { segments } => toolbox::fetch(segments, execution),
         Step::PrepareDisks {
             disks,

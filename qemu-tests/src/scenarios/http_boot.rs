@@ -27,9 +27,25 @@ pub(super) fn play(lab: &mut Lab) -> Result<()> {
         .iter()
         .find(|entry| entry.text.contains("iPXE"));
     ensure!(ipxe.is_none(), "iPXE stood in between: {ipxe:?}");
+    expect_recorded(&lab.api.recording(NODE)?)?;
 
     let machine = lab.machine(NODE)?;
     machine.vm.power_cut()?;
     machine.power_on()?;
     expect_running_again(lab, &first, "local-disk.efi")
+}
+
+/// The pcap file holds both sides of the firmware's DHCP, and what it asked for by HTTP.
+fn expect_recorded(pcap: &[u8]) -> Result<()> {
+    let holds = |what: &str| pcap.windows(what.len()).any(|part| part == what.as_bytes());
+    for what in [
+        "HTTPClient:Arch:00016",
+        "agent.efi",
+        "HEAD /",
+        "GET /",
+        "User-Agent: UefiHttpBoot",
+    ] {
+        ensure!(holds(what), "the recording lacks `{what}`");
+    }
+    Ok(())
 }

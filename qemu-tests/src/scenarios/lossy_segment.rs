@@ -8,13 +8,21 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{NODE, expect_installs_begun, expect_timeline, wait_installed};
-use crate::lab::Lab;
+use crate::lab::{Lab, LabOptions};
+use crate::up::default_memory;
+use crate::vm::Firmware;
 
 const LOST_PER_MILLE: u32 = 100;
 /// Any: which of the frames are lost is the same each time.
 const SEED: u64 = 4;
 /// iPXE fetches 23 MB at the speed of its own retransmissions: about 80 s on a quiet machine.
 const TO_AGENT: Duration = Duration::from_secs(900);
+
+pub(super) fn arrange_uefi(options: &mut LabOptions) -> Result<()> {
+    options.firmware = Firmware::Uefi;
+    options.memory = default_memory(Firmware::Uefi);
+    Ok(())
+}
 
 pub(super) fn play(lab: &mut Lab) -> Result<()> {
     lab.start_appliance()?;

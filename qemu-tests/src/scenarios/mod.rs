@@ -29,6 +29,7 @@ mod lossy_segment;
 mod own_ignition;
 mod power_cut;
 mod proxy_dhcp;
+mod reinstall;
 mod restarted_appliance;
 mod rogue_dhcp;
 mod secure_boot;
@@ -73,6 +74,12 @@ const SCENARIOS: &[Scenario] = &[
         proves: "a machine that loses power while its disk is written is installed at the next start",
         arrange: |_| Ok(()),
         play: power_cut::play,
+    },
+    Scenario {
+        name: "reinstall",
+        proves: "an image is read back; installed again, only what differs of it is written",
+        arrange: |_| Ok(()),
+        play: reinstall::play,
     },
     Scenario {
         name: "exchanged-image",
@@ -131,6 +138,12 @@ const SCENARIOS: &[Scenario] = &[
         name: "lossy-segment",
         proves: "a machine is installed although one frame of ten is lost",
         arrange: |_| Ok(()),
+        play: lossy_segment::play,
+    },
+    Scenario {
+        name: "lossy-segment-uefi",
+        proves: "a UEFI machine is installed although one frame of ten is lost",
+        arrange: lossy_segment::arrange_uefi,
         play: lossy_segment::play,
     },
     Scenario {

@@ -105,12 +105,15 @@ fn a_composed_disk_has_the_configuration_and_the_images() {
         &fs::read(&arguments.output).unwrap()[20 * MIB as usize..],
     )
     .unwrap();
-    let found = output_of(
+    let list = output_of(
         Command::new("/usr/sbin/debugfs")
-            .args(["-R", "cat /images/node.img"])
+            .args(["-R", "ls -p /images"])
             .arg(&data),
     );
-    assert_eq!(found.as_bytes(), OS_IMAGE);
+    for name in imported::files(own_hash().parse().unwrap()) {
+        assert!(list.contains(&name), "{list}");
+    }
+    assert!(!list.contains("node.img"), "{list}");
     output_of(
         Command::new("/usr/sbin/e2fsck")
             .args(["-f", "-n"])
@@ -160,6 +163,17 @@ fn a_wrong_hash_can_be_let_through() {
         no_verify_images: true,
         ..compose_arguments(folder.path(), &"00".repeat(32))
     };
+    run(&arguments).unwrap();
+    assert!(arguments.output.exists());
+}
+
+#[test]
+fn an_image_that_was_imported_before_needs_no_original() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = compose_arguments(folder.path(), &own_hash());
+    let original = folder.path().join("node.img");
+    imported::import(&original, folder.path(), None).unwrap();
+    fs::remove_file(original).unwrap();
     run(&arguments).unwrap();
     assert!(arguments.output.exists());
 }

@@ -82,6 +82,7 @@ impl Cluster {
             disk: profile.disk.clone(),
             wipe: profile.wipe,
             after_install: profile.after_install,
+            read_back: profile.read_back,
             kernel_arguments: profile.kernel_arguments.clone(),
             config,
         })
@@ -121,6 +122,7 @@ impl Image {
             ),
             url,
             sha256: self.sha256,
+            imported: None,
             config: self.config,
         }
     }

@@ -175,6 +175,8 @@ pub struct Profile {
     pub secure_boot: bool,
     /// How control passes to the installed system.
     pub after_install: AfterInstall,
+    /// Whether everything that was written is read back from the disk and compared.
+    pub read_back: bool,
     /// Kernel arguments of the installed system.
     pub kernel_arguments: Vec<String>,
     /// Config parts in merge order: paths relative to cluster.yaml, `.bu`, `.ign` or `.json`.

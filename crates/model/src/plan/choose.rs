@@ -36,6 +36,7 @@ fn permitted<'a>(
     circumstances: Circumstances<'_>,
 ) -> Result<(Disks<'a>, Vec<String>), Refusal> {
     let system = select(desired, inventory)?;
+    must_hold(desired, system)?;
     let data = data::disks(desired, inventory, system, circumstances.preparation)?;
     let mut spends = Vec::new();
     let mut closed = Vec::new();
@@ -58,6 +59,28 @@ fn permitted<'a>(
         kept,
     };
     Ok((disks, spends))
+}
+
+/// An image whose size is known has to fit.
+fn must_hold(desired: &DesiredMachine, disk: &Disk) -> Result<(), Refusal> {
+    let image = &desired.image;
+    match &image.imported {
+        Some(imported) if imported.size > disk.size => Err(Refusal {
+            reason: RefusalReason::DiskTooSmall,
+            cause: format!(
+                "{} is smaller than image `{}`, which makes a disk of {}",
+                describe(disk),
+                image.name,
+                ByteSize(imported.size)
+            ),
+            remedy: format!(
+                "give profile `{}` a `disk:` that takes a larger disk (`min_size:`), or a smaller image",
+                desired.profile
+            ),
+            grantable: Vec::new(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// The disk that holds this machine's finished installation, whatever the selector says by now. A

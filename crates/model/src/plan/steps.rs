@@ -37,11 +37,10 @@ pub(super) fn install(
         disk: bind(disks.system),
         receipt: receipt(desired, disks, circumstances, Stage::Writing),
     });
-    steps.push(Step::WriteImage {
-        url: desired.image.url.clone(),
-        compression: desired.image.compression,
-        sha256: desired.image.sha256,
-    });
+    steps.push(write_image(desired, disks.system));
+    if desired.read_back {
+        steps.push(Step::ReadBack);
+    }
     match desired.image.config {
         ConfigApplier::Agent => complete_system(&mut steps, desired, disks, circumstances),
         // Its disk GUID, table and filesystems are what its own first boot works on, and its
@@ -65,6 +64,24 @@ pub(super) fn install(
         machine: desired.machine.clone(),
         generation: circumstances.generation,
         steps,
+    }
+}
+
+/// From its chunks, where the image was imported.
+fn write_image(desired: &DesiredMachine, system: &Disk) -> Step {
+    let image = &desired.image;
+    match &image.imported {
+        Some(imported) => Step::WriteChunks {
+            index: imported.index.clone(),
+            sha256: imported.sha256,
+            data: imported.data.clone(),
+            compare: matches!(system.content, Content::Ours { .. }),
+        },
+        None => Step::WriteImage {
+            url: image.url.clone(),
+            compression: image.compression,
+            sha256: image.sha256,
+        },
     }
 }
 

@@ -148,6 +148,9 @@ raw_mapping! {
         /// How control passes to the installed system.
         #[schemars(extend("default" = "kexec"))]
         after_install: AfterInstall,
+        /// Whether everything that was written is read back from the disk and compared before it boots.
+        #[schemars(extend("default" = true))]
+        read_back: bool,
         /// Kernel arguments of the installed system.
         kernel_arguments: Vec<Located<String>>,
         /// Butane (`.bu`) or Ignition (`.ign`, `.json`) files beside this file, templates, merged in this order.

@@ -1,0 +1,275 @@
+//! write-image from an imported image: its chunks are fetched, unpacked, checked and written by as many
+//! threads as there are processors.
+//!
+//! Nothing is written that has not been compared with its hash. What a former installation left is
+//! compared first where the plan says so: a cut-off installation goes on where it was, and a
+//! reinstallation writes what differs.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use hardway_image::{CHUNK, Index};
+use hardway_model::identity::Sha256;
+use hardway_model::messages::AgentEvent;
+
+use super::disk::{Device, TargetDisk};
+use super::read_back::Written;
+use super::table;
+use crate::http::Appliance;
+use crate::patience::patiently;
+use crate::reports::Reports;
+
+/// Chunks that one thread takes at a time: 4 MiB of content, fetched by one request.
+const RUN: usize = 16;
+/// Threads at most: each holds a run as it is stored and one chunk, 5 MiB.
+const THREADS: usize = 8;
+/// How often a chunk that came damaged is fetched again.
+const ATTEMPTS: u32 = 5;
+/// How often the threads are looked after, and how often it is told how far they are.
+const LOOK: Duration = Duration::from_millis(10);
+const PROGRESS: Duration = Duration::from_millis(500);
+
+/// What is written, and what it has to be.
+pub struct Source<'a> {
+    /// Path of the index on the appliance.
+    pub index: &'a str,
+    /// Of the index.
+    pub sha256: Sha256,
+    /// Path of the chunks on the appliance.
+    pub data: &'a str,
+    /// Whether the disk is read first.
+    pub compare: bool,
+}
+
+/// Writes the image, and sees that what came out is a disk with partitions.
+pub fn write<D: Device + Send + Sync>(
+    source: &Source<'_>,
+    disk: &mut TargetDisk<D>,
+    appliance: &Appliance,
+    reports: &Reports,
+) -> Result<(Written, String)> {
+    let start = Instant::now();
+    let index = fetch_index(source, appliance, reports)?;
+    if index.size() > disk.size() {
+        let (image, size) = (index.size(), disk.size());
+        bail!("the image makes a disk of {image} bytes, and this one has {size}");
+    }
+    let (fetched, written) = copy(source, &index, disk, appliance, reports)?;
+    disk.sync()?;
+    let table = table::settle(disk)?;
+    let seconds = start.elapsed().as_secs_f32().max(0.001);
+    let rate = index.size() as f32 / (1 << 20) as f32 / seconds;
+    let summary = format!(
+        "wrote {} of {} MiB with {} partitions from {} MiB in {seconds:.1} s, {rate:.0} MiB/s; every \
+         chunk as expected",
+        written >> 20,
+        index.size() >> 20,
+        table.partitions.len(),
+        fetched >> 20,
+    );
+    let hashes = index.chunks().iter().map(|chunk| chunk.sha256);
+    let written = Written::new(CHUNK, index.size(), hashes.collect());
+    Ok((written, summary))
+}
+
+fn fetch_index(source: &Source<'_>, appliance: &Appliance, reports: &Reports) -> Result<Index> {
+    let url = source.index;
+    let bytes = patiently(reports, || appliance.get(url, &[]));
+    let bytes = bytes.with_context(|| format!("fetching {url}"))?;
+    let found = hardway_image::hash(&bytes);
+    if found != source.sha256 {
+        bail!(
+            "{url} has SHA-256 {found}, and {} was expected; nothing of the image was written",
+            source.sha256
+        );
+    }
+    Index::decode(&bytes).with_context(|| format!("reading {url}"))
+}
+
+/// Gives the bytes that were fetched and those that were written.
+fn copy<D: Device + Send + Sync>(
+    source: &Source<'_>,
+    index: &Index,
+    disk: &mut TargetDisk<D>,
+    appliance: &Appliance,
+    reports: &Reports,
+) -> Result<(u64, u64)> {
+    let work = Work {
+        source,
+        index,
+        disk: RwLock::new(disk),
+        appliance,
+        reports,
+        next: AtomicUsize::new(0),
+        is_over: AtomicBool::new(false),
+        done: AtomicU64::new(0),
+        fetched: AtomicU64::new(0),
+        written: AtomicU64::new(0),
+    };
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
+    let outcomes = std::thread::scope(|scope| {
+        let start = |_| scope.spawn(|| work.run());
+        let started: Vec<_> = (0..threads.clamp(2, THREADS)).map(start).collect();
+        let mut told = Instant::now();
+        while !started.iter().all(|thread| thread.is_finished()) {
+            std::thread::sleep(LOOK);
+            if told.elapsed() >= PROGRESS {
+                work.tell();
+                told = Instant::now();
+            }
+        }
+        let ended = started.into_iter().map(std::thread::ScopedJoinHandle::join);
+        ended.collect::<Vec<_>>()
+    });
+    for outcome in outcomes {
+        match outcome {
+            Ok(outcome) => outcome?,
+            Err(_) => bail!("a thread that writes the image broke"),
+        }
+    }
+    work.tell();
+    Ok((work.fetched.into_inner(), work.written.into_inner()))
+}
+
+/// What the threads share.
+struct Work<'a, D> {
+    source: &'a Source<'a>,
+    index: &'a Index,
+    disk: RwLock<&'a mut TargetDisk<D>>,
+    appliance: &'a Appliance,
+    reports: &'a Reports,
+    /// The first chunk that nobody has taken.
+    next: AtomicUsize,
+    /// A thread has failed.
+    is_over: AtomicBool,
+    /// Bytes of content that are in place.
+    done: AtomicU64,
+    fetched: AtomicU64,
+    written: AtomicU64,
+}
+
+impl<D: Device + Send + Sync> Work<'_, D> {
+    fn run(&self) -> Result<()> {
+        let count = self.index.chunks().len();
+        while !self.is_over.load(Ordering::Relaxed) {
+            let first = self.next.fetch_add(RUN, Ordering::Relaxed);
+            if first >= count {
+                break;
+            }
+            if let Err(error) = self.put(first..count.min(first + RUN)) {
+                self.is_over.store(true, Ordering::Relaxed);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings some chunks to the disk, those that are next to each other together.
+    fn put(&self, chunks: Range<usize>) -> Result<()> {
+        let mut wanted: Option<Range<usize>> = None;
+        for number in chunks.clone() {
+            if self.source.compare && self.is_there(number)? {
+                self.progress(number);
+                if let Some(wanted) = wanted.take() {
+                    self.fetch(wanted)?;
+                }
+                continue;
+            }
+            let start = wanted.map_or(number, |wanted| wanted.start);
+            wanted = Some(start..number + 1);
+        }
+        wanted.map_or(Ok(()), |wanted| self.fetch(wanted))
+    }
+
+    fn is_there(&self, number: usize) -> Result<bool> {
+        let place = self.index.content(number);
+        let mut content = vec![0; (place.end - place.start) as usize];
+        let read = self.disk().read(&mut content, place.start);
+        read.with_context(|| format!("reading {} bytes at {}", content.len(), place.start))?;
+        Ok(self.index.chunks()[number].compare(&content).is_ok())
+    }
+
+    fn fetch(&self, chunks: Range<usize>) -> Result<()> {
+        let begin = self.index.stored(chunks.start).start;
+        let all = begin..self.index.stored(chunks.end - 1).end;
+        let stored = self.stored(all)?;
+        for number in chunks {
+            let part = self.index.stored(number);
+            let part = &stored[(part.start - begin) as usize..(part.end - begin) as usize];
+            let content = self.unpack(number, part)?;
+            let start = self.index.content(number).start;
+            let mut disk = self.disk.write().unwrap_or_else(PoisonError::into_inner);
+            disk.write(&content, start)?;
+            drop(disk);
+            self.written
+                .fetch_add(content.len() as u64, Ordering::Relaxed);
+            self.progress(number);
+        }
+        Ok(())
+    }
+
+    /// A chunk's content. One that came damaged is fetched again, by itself.
+    fn unpack(&self, number: usize, stored: &[u8]) -> Result<Vec<u8>> {
+        let chunk = self.index.chunks()[number];
+        let place = self.index.content(number);
+        let length = (place.end - place.start) as usize;
+        let mut failure = match chunk.unpack(stored, length) {
+            Ok(content) => return Ok(content),
+            Err(failure) => failure,
+        };
+        for _ in 0..ATTEMPTS {
+            self.reports.log(&format!(
+                "chunk {number} of the image came damaged: {failure}; fetching it again"
+            ));
+            let stored = self.stored(self.index.stored(number))?;
+            failure = match chunk.unpack(&stored, length) {
+                Ok(content) => return Ok(content),
+                Err(failure) => failure,
+            };
+        }
+        Err(failure).with_context(|| {
+            format!(
+                "chunk {number} of {} is damaged on the appliance, or on every way from it; import the \
+                 image again",
+                self.source.data
+            )
+        })
+    }
+
+    fn stored(&self, part: Range<u64>) -> Result<Vec<u8>> {
+        if part.is_empty() {
+            return Ok(Vec::new());
+        }
+        let path = self.source.data;
+        let bytes = patiently(self.reports, || self.appliance.part(path, part.clone()));
+        let bytes = bytes.with_context(|| format!("fetching {path}"))?;
+        self.fetched
+            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(bytes)
+    }
+
+    fn disk(&self) -> RwLockReadGuard<'_, &'_ mut TargetDisk<D>> {
+        self.disk.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self) {
+        self.reports.event(AgentEvent::Progress {
+            step: "write-image".to_owned(),
+            done: self.done.load(Ordering::Relaxed),
+            total: Some(self.index.size()),
+        });
+    }
+
+    fn progress(&self, number: usize) {
+        let place = self.index.content(number);
+        self.done
+            .fetch_add(place.end - place.start, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+#[path = "chunks_tests.rs"]
+mod tests;
