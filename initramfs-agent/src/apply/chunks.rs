@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -22,10 +22,13 @@ use crate::http::Appliance;
 use crate::patience::patiently;
 use crate::reports::Reports;
 
-/// Chunks that one thread takes at a time: 4 MiB of content, fetched by one request.
-const RUN: usize = 16;
-/// Threads at most: each holds a run as it is stored and one chunk, 5 MiB.
+/// Chunks that one thread takes at a time: 2 MiB of content, fetched by one request.
+const RUN: usize = 8;
+/// Threads at most: each holds a run as it is stored, what stands on the disk in its place, and a chunk,
+/// 5 MiB together.
 const THREADS: usize = 8;
+/// Bytes of the blocks in which a chunk is compared with what stands in its place.
+const BLOCK: usize = 4096;
 /// How often a chunk that came damaged is fetched again.
 const ATTEMPTS: u32 = 5;
 /// How often the threads are looked after, and how often it is told how far they are.
@@ -151,6 +154,12 @@ struct Work<'a, D> {
     written: AtomicU64,
 }
 
+/// A chunk that is to be written, and what was read in its place.
+struct Wanted {
+    number: usize,
+    former: Option<Vec<u8>>,
+}
+
 impl<D: Device + Send + Sync> Work<'_, D> {
     fn run(&self) -> Result<()> {
         let count = self.index.chunks().len();
@@ -169,44 +178,58 @@ impl<D: Device + Send + Sync> Work<'_, D> {
 
     /// Brings some chunks to the disk, those that are next to each other together.
     fn put(&self, chunks: Range<usize>) -> Result<()> {
-        let mut wanted: Option<Range<usize>> = None;
-        for number in chunks.clone() {
-            if self.source.compare && self.is_there(number)? {
+        let mut wanted = Vec::new();
+        for number in chunks {
+            let former = match self.source.compare {
+                true => Some(self.read(number)?),
+                false => None,
+            };
+            let chunk = self.index.chunks()[number];
+            if former
+                .as_ref()
+                .is_some_and(|former| chunk.compare(former).is_ok())
+            {
                 self.progress(number);
-                if let Some(wanted) = wanted.take() {
-                    self.fetch(wanted)?;
-                }
-                continue;
+                self.fetch(&wanted)?;
+                wanted.clear();
+            } else {
+                wanted.push(Wanted { number, former });
             }
-            let start = wanted.map_or(number, |wanted| wanted.start);
-            wanted = Some(start..number + 1);
         }
-        wanted.map_or(Ok(()), |wanted| self.fetch(wanted))
+        self.fetch(&wanted)
     }
 
-    fn is_there(&self, number: usize) -> Result<bool> {
+    /// What stands on the disk in a chunk's place.
+    fn read(&self, number: usize) -> Result<Vec<u8>> {
         let place = self.index.content(number);
         let mut content = vec![0; (place.end - place.start) as usize];
-        let read = self.disk().read(&mut content, place.start);
+        let disk = self.disk.read().unwrap_or_else(PoisonError::into_inner);
+        let read = disk.read(&mut content, place.start);
         read.with_context(|| format!("reading {} bytes at {}", content.len(), place.start))?;
-        Ok(self.index.chunks()[number].compare(&content).is_ok())
+        Ok(content)
     }
 
-    fn fetch(&self, chunks: Range<usize>) -> Result<()> {
-        let begin = self.index.stored(chunks.start).start;
-        let all = begin..self.index.stored(chunks.end - 1).end;
-        let stored = self.stored(all)?;
-        for number in chunks {
-            let part = self.index.stored(number);
+    /// Chunks that are next to each other.
+    fn fetch(&self, wanted: &[Wanted]) -> Result<()> {
+        let [first, ..] = wanted else {
+            return Ok(());
+        };
+        let begin = self.index.stored(first.number).start;
+        let end = self.index.stored(first.number + wanted.len() - 1).end;
+        let stored = self.stored(begin..end)?;
+        for Wanted { number, former } in wanted {
+            let part = self.index.stored(*number);
             let part = &stored[(part.start - begin) as usize..(part.end - begin) as usize];
-            let content = self.unpack(number, part)?;
-            let start = self.index.content(number).start;
+            let content = self.unpack(*number, part)?;
+            let start = self.index.content(*number).start;
             let mut disk = self.disk.write().unwrap_or_else(PoisonError::into_inner);
-            disk.write(&content, start)?;
+            for part in differences(former.as_deref(), &content) {
+                let length = part.len() as u64;
+                disk.write(&content[part.clone()], start + part.start as u64)?;
+                self.written.fetch_add(length, Ordering::Relaxed);
+            }
             drop(disk);
-            self.written
-                .fetch_add(content.len() as u64, Ordering::Relaxed);
-            self.progress(number);
+            self.progress(*number);
         }
         Ok(())
     }
@@ -251,10 +274,6 @@ impl<D: Device + Send + Sync> Work<'_, D> {
         Ok(bytes)
     }
 
-    fn disk(&self) -> RwLockReadGuard<'_, &'_ mut TargetDisk<D>> {
-        self.disk.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn tell(&self) {
         self.reports.event(AgentEvent::Progress {
             step: "write-image".to_owned(),
@@ -268,6 +287,27 @@ impl<D: Device + Send + Sync> Work<'_, D> {
         self.done
             .fetch_add(place.end - place.start, Ordering::Relaxed);
     }
+}
+
+/// Where content differs from what stands in its place, in whole blocks; all of it, where that was not
+/// read.
+fn differences(former: Option<&[u8]>, content: &[u8]) -> Vec<Range<usize>> {
+    let mut parts: Vec<Range<usize>> = Vec::new();
+    let Some(former) = former else {
+        parts.push(0..content.len());
+        return parts;
+    };
+    for (number, (old, new)) in former.chunks(BLOCK).zip(content.chunks(BLOCK)).enumerate() {
+        if old == new {
+            continue;
+        }
+        let start = number * BLOCK;
+        match parts.last_mut() {
+            Some(last) if last.end == start => last.end += new.len(),
+            _ => parts.push(start..start + new.len()),
+        }
+    }
+    parts
 }
 
 #[cfg(test)]

@@ -172,7 +172,6 @@ fn what_is_there_already_is_neither_fetched_nor_written() {
     let begun = disk.device().log.len();
     write_to(&mut disk, &server, sha256, true).unwrap();
     assert!(content(&disk, image.len()) == image);
-    let chunk = CHUNK as usize;
     let mut places: Vec<(u64, usize)> = disk.device().log[begun..]
         .iter()
         .filter_map(|entry| match entry {
@@ -181,9 +180,33 @@ fn what_is_there_already_is_neither_fetched_nor_written() {
         })
         .collect();
     places.sort_unstable();
-    assert_eq!(places, [(2 << 20, chunk), (8 << 20, chunk)]);
+    assert_eq!(places, [((2 << 20) + 4096, 4096), (8 << 20, 4096)]);
     // Beside the first MiB, which is withheld: a run of its chunks that hold something.
     assert!(server.asked.lock().unwrap().len() <= 3);
+}
+
+#[test]
+fn differences_are_whole_blocks() {
+    let content = vec![1; 3 * BLOCK + 10];
+    let found = |former: Option<&[u8]>| -> Vec<(usize, usize)> {
+        let parts = differences(former, &content).into_iter();
+        parts.map(|part| (part.start, part.end)).collect()
+    };
+    let cases: [(&[usize], &[(usize, usize)]); 4] = [
+        (&[], &[]),
+        (&[0], &[(0, BLOCK)]),
+        (&[BLOCK - 1, BLOCK], &[(0, 2 * BLOCK)]),
+        (
+            &[5, 3 * BLOCK + 9],
+            &[(0, BLOCK), (3 * BLOCK, 3 * BLOCK + 10)],
+        ),
+    ];
+    for (changed, expected) in cases {
+        let mut former = content.clone();
+        changed.iter().for_each(|at| former[*at] = 0);
+        assert_eq!(found(Some(&former)), expected, "{changed:?}");
+    }
+    assert_eq!(found(None), [(0, content.len())]);
 }
 
 #[test]
