@@ -192,18 +192,17 @@ fn differences_are_whole_blocks() {
         let parts = differences(former, &content).into_iter();
         parts.map(|part| (part.start, part.end)).collect()
     };
-    let cases: [(&[usize], &[(usize, usize)]); 4] = [
-        (&[], &[]),
-        (&[0], &[(0, BLOCK)]),
-        (&[BLOCK - 1, BLOCK], &[(0, 2 * BLOCK)]),
+    for (changed, expected) in [
+        (vec![], vec![]),
+        (vec![0], vec![(0, BLOCK)]),
+        (vec![BLOCK - 1, BLOCK], vec![(0, 2 * BLOCK)]),
         (
-            &[5, 3 * BLOCK + 9],
-            &[(0, BLOCK), (3 * BLOCK, 3 * BLOCK + 10)],
+            vec![5, 3 * BLOCK + 9],
+            vec![(0, BLOCK), (3 * BLOCK, 3 * BLOCK + 10)],
         ),
-    ];
-    for (changed, expected) in cases {
+    ] {
         let mut former = content.clone();
-        changed.iter().for_each(|at| former[*at] = 0);
+        changed.iter().for_each(|at: &usize| former[*at] = 0);
         assert_eq!(found(Some(&former)), expected, "{changed:?}");
     }
     assert_eq!(found(None), [(0, content.len())]);

@@ -8,8 +8,9 @@ use hardway_model::view::MachineDetail;
 use super::{NODE, TO_RUNNING, expect_installs_begun, expect_timeline, wait_running};
 use crate::lab::Lab;
 
-/// Of a hundred MiB of the image, fewer are written again: what the system itself has changed since.
-const BELOW: u64 = 2;
+/// Of a hundred MiB of the image, fewer are written again: what the system itself has changed since, 1.8
+/// when this was measured. How much a system writes until the power is cut varies.
+const BELOW: u64 = 3;
 
 pub(super) fn play(lab: &mut Lab) -> Result<()> {
     lab.start_appliance()?;
