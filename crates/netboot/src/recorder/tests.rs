@@ -144,6 +144,30 @@ fn the_bulk_of_a_transfer_leaves_what_was_said_before_it() {
     assert!(recorder.size() <= Limits::default().per_station);
 }
 
+/// An agent that installs asks for hundreds of chunks, and tells of its progress for minutes.
+#[test]
+fn what_the_agent_says_leaves_what_the_firmware_said() {
+    let mut recorder = recorder();
+    let firmware = ethernet(
+        machine(1),
+        machine(9),
+        0x0800,
+        &udp(68, 67, &dhcp(machine(1))),
+    );
+    recorder.record(&firmware, firmware.len(), 1);
+    let request = b"GET /images/a.data HTTP/1.1\r\nuser-agent: hardway-agent/0.1.0\r\n\r\n";
+    let asked = ethernet(machine(9), machine(1), 0x0800, &tcp(0x18, request));
+    for time in 2..3000 {
+        recorder.record(&asked, asked.len(), time);
+    }
+    let kept = frames(&recorder.pcap(&[MacAddress(machine(1))]));
+    assert_eq!(kept[0].2, firmware);
+    assert!(
+        kept.len() > 1,
+        "the last of the agent's requests are there, too"
+    );
+}
+
 #[test]
 fn the_quietest_station_makes_way() {
     let mut recorder = Recorder::new(Limits {
