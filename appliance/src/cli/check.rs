@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use hardway_model::cluster::{self, Cluster, ImageSource};
 
+use crate::imported::Imported;
 use crate::{configuration, images, planning, render};
 
 /// What is judged.
@@ -78,6 +79,19 @@ fn stored_images(folder: &Path, cluster: &Cluster) -> anyhow::Result<Vec<String>
         let ImageSource::File(file) = &image.source else {
             continue;
         };
+        let path = folder.join(file);
+        match Imported::find(folder, image.sha256) {
+            Ok(Some(imported)) => {
+                let checked = planning::check_image(&image.desired(), &path, Some(&imported));
+                problems.extend(checked.err());
+                continue;
+            }
+            Ok(None) => {}
+            Err(error) => {
+                problems.push(format!("image {}: {error:#}", image.name));
+                continue;
+            }
+        }
         if !images::is_present(folder, file) {
             problems.push(format!(
                 "image {}: there is no {file} in {}",
@@ -86,11 +100,11 @@ fn stored_images(folder: &Path, cluster: &Cluster) -> anyhow::Result<Vec<String>
             ));
             continue;
         }
-        let sha256 = images::sha256(&folder.join(file))?;
+        let sha256 = images::sha256(&path)?;
         if sha256 != image.sha256 {
             problems.push(images::mismatch(image, file, sha256));
         }
-        problems.extend(planning::check_image(&image.desired(), &folder.join(file)).err());
+        problems.extend(planning::check_image(&image.desired(), &path, None).err());
     }
     Ok(problems)
 }

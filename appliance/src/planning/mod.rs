@@ -201,13 +201,34 @@ fn prepare(
 
 /// Judges an image file by its head, without a machine: one that brings Ignition along has to have
 /// the partition on which its configuration is left. Sectors are taken to be of 512 bytes, the usual.
-pub fn check_image(image: &DesiredImage, file: &Path) -> Result<(), String> {
+pub fn check_image(
+    image: &DesiredImage,
+    file: &Path,
+    imported: Option<&Imported>,
+) -> Result<(), String> {
     if image.config == ConfigApplier::Agent {
         return Ok(());
     }
-    let table = ImageTable::read(file, image.compression, 512)
-        .map_err(|error| format!("image `{}`: {error:#}", image.name))?;
-    own_ignition::check_layout(image, &table)
+    let table = table_of(imported, Some((file, image.compression)), 512);
+    match table.map_err(|error| format!("image `{}`: {error:#}", image.name))? {
+        Some(table) => own_ignition::check_layout(image, &table),
+        None => Ok(()),
+    }
+}
+
+/// The table of what was imported, else of a file, else none.
+fn table_of(
+    imported: Option<&Imported>,
+    file: Option<(&Path, Compression)>,
+    sector_size: u32,
+) -> anyhow::Result<Option<ImageTable>> {
+    match (imported, file) {
+        (Some(imported), _) => ImageTable::of(imported.content()?, sector_size).map(Some),
+        (None, Some((file, compression))) => {
+            ImageTable::read(file, compression, sector_size).map(Some)
+        }
+        (None, None) => Ok(None),
+    }
 }
 
 /// The table of the machine's image; `None` where it comes from a URL.
@@ -218,22 +239,18 @@ fn image_table(
     imported: Option<&Imported>,
     system: &inventory::Disk,
 ) -> Result<Option<ImageTable>, String> {
-    let table = match (imported, image_file(cluster, machine)) {
-        (Some(imported), _) => {
-            let content = imported.content().map_err(anyhow::Error::from);
-            content.and_then(|content| ImageTable::of(content, system.sector_size))
-        }
-        (None, Some(file)) => {
-            let path = context.options.images.join(file);
-            let compression = Compression::of_file_name(file);
-            ImageTable::read(&path, compression, system.sector_size)
-        }
-        (None, None) => return Ok(None),
-    };
-    let profile = &machine.profile;
-    table
-        .map(Some)
-        .map_err(|error| format!("the image of profile `{profile}`: {error:#}"))
+    let file = image_file(cluster, machine);
+    let file = file.map(|file| {
+        (
+            context.options.images.join(file),
+            Compression::of_file_name(file),
+        )
+    });
+    let file = file
+        .as_ref()
+        .map(|(path, compression)| (path.as_path(), *compression));
+    let table = table_of(imported, file, system.sector_size);
+    table.map_err(|error| format!("the image of profile `{}`: {error:#}", machine.profile))
 }
 
 fn image_file<'a>(cluster: &'a Cluster, machine: &Machine) -> Option<&'a str> {

@@ -14,6 +14,7 @@ use hardway_model::plan::{Decision, Plan, Step};
 
 use super::{Subject, decide};
 use crate::fixture::{Appliance, MAC, inventory};
+use crate::imported;
 use crate::render::Rendered;
 use hardway_recognition::fixture::gpt_disk;
 
@@ -64,6 +65,13 @@ machines:
     address: 10.77.0.11
 "#;
 
+/// In place of the image's SHA-256, which only the agent compares: that of nothing.
+const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+fn image() -> Vec<u8> {
+    gpt_disk(8 << 20, 512, &[("boot", 1, 2), ("root", 3, 6)])
+}
+
 /// A machine whose image has the partitions boot and root, with `/dev/vda` of 4 GiB and `/dev/vdb`.
 struct Machine {
     appliance: Appliance,
@@ -75,11 +83,29 @@ impl Machine {
         let cluster = CLUSTER
             .replace("SOURCE", source)
             .replace("APPLIER", applier);
-        let appliance = Appliance::with(&cluster).await;
+        Self::of(&cluster, part).await
+    }
+
+    /// Of an image that was imported, and whose file is gone.
+    async fn imported(part: &str) -> Self {
+        let sha256 = hardway_image::hash(&image());
+        let cluster = CLUSTER
+            .replace("SOURCE", FILE)
+            .replace("APPLIER", "agent")
+            .replace(EMPTY, &sha256.to_string());
+        let machine = Self::of(&cluster, part).await;
+        let folder = machine.appliance.folder.path().join("images");
+        let file = folder.join("node.img");
+        imported::import(&file, &folder, Some(sha256)).unwrap();
+        std::fs::remove_file(file).unwrap();
+        machine
+    }
+
+    async fn of(cluster: &str, part: &str) -> Self {
+        let appliance = Appliance::with(cluster).await;
         let at = |name: &str| appliance.folder.path().join(name);
         std::fs::write(at("base.bu"), part).unwrap();
-        let disk = gpt_disk(8 << 20, 512, &[("boot", 1, 2), ("root", 3, 6)]);
-        std::fs::write(at("images/node.img"), disk).unwrap();
+        std::fs::write(at("images/node.img"), image()).unwrap();
         std::fs::create_dir_all(at("payload/toolbox")).unwrap();
         let index = format!(
             r#"{{"segments": [{{"name": "storage", "file": "s.zst", "sha256": "{}", "size": 1}}]}}"#,
@@ -145,6 +171,29 @@ const TWO_DISKS: &str = "variant: fcos\nversion: 1.5.0\nstorage:\n  disks:\n    
                          /dev/disk/by-id/coreos-boot-disk\n      partitions:\n        - {number: 3, label: \
                          var, start_mib: 2048, size_mib: 0}\n  filesystems:\n    - {device: \
                          /dev/disk/by-id/virtio-disk-2, format: xfs, path: /data}\n";
+
+#[tokio::test]
+async fn an_imported_image_is_planned_like_its_file_and_written_in_chunks() {
+    let (streamed, document) = Machine::new(FILE, "agent", TWO_DISKS).await.plan();
+    let (plan, same) = Machine::imported(TWO_DISKS).await.plan();
+    assert!(document == same, "the operations need the image's table");
+    let prepared = |plan: &Plan| {
+        let step = plan
+            .steps
+            .iter()
+            .find(|step| step.name() == "prepare-disks");
+        step.cloned().unwrap()
+    };
+    assert_eq!(prepared(&plan), prepared(&streamed));
+    let Some(Step::WriteChunks { index, compare, .. }) = plan.steps.get(2) else {
+        panic!("{:#?}", plan.steps);
+    };
+    assert_eq!(
+        *index,
+        format!("/images/{}.index", hardway_image::hash(&image()))
+    );
+    assert!(!compare);
+}
 
 #[tokio::test]
 async fn both_disks_are_planned_exactly() {
