@@ -106,7 +106,7 @@ pub enum ConfigApplier {
 /// Which disk a profile wants. Every given property has to hold; sizes in bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskSelector {
-    /// Device node.
+    /// Device node, or a name that udev links to it: `/dev/disk/by-id/…`, `/dev/disk/by-path/…`.
     pub path: Option<String>,
     /// Exact serial number.
     pub serial: Option<String>,

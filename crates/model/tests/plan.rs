@@ -416,3 +416,49 @@ fn an_image_that_does_not_fit_is_refused() {
         refusal.cause
     );
 }
+
+#[test]
+fn a_disk_is_known_by_its_links() {
+    let names = ["/dev/disk/by-id/nvme-b", "/dev/disk/by-path/pci-1"];
+    let mut second = disk('b', 8, Content::Blank);
+    second.aliases = names.map(String::from).to_vec();
+    for (path, expected) in [
+        (names[0], "install /dev/vdb"),
+        (names[1], "install /dev/vdb"),
+        ("/dev/vdb", "install /dev/vdb"),
+    ] {
+        let selector = DiskSelector {
+            path: Some(path.into()),
+            ..ANY
+        };
+        let disks = vec![disk('a', 8, Content::Blank), second.clone()];
+        check(WipePolicy::Never, &selector, disks, expected);
+    }
+}
+
+/// Both ways to a disk have its world-wide name.
+#[test]
+fn several_ways_to_one_disk_are_named_as_that() {
+    let way = |letter| {
+        let mut way = disk(letter, 8, Content::Blank);
+        way.wwn = Some("naa.1".into());
+        way
+    };
+    let mut other = way('b');
+    other.wwn = Some("naa.2".into());
+    for (second, words) in [
+        (way('b'), "several ways lead to one disk (multipath)"),
+        (other, "several disks fit profile"),
+    ] {
+        let machine = inventory(vec![way('a'), second]);
+        for prefer in [None, Some(Preference::Largest)] {
+            let selector = DiskSelector { prefer, ..ANY };
+            let wanted = desired(WipePolicy::Always, selector);
+            let decision = plan(&wanted, &machine, circumstances(1, None));
+            let Decision::Refuse { refusal } = decision else {
+                panic!("{decision:?}");
+            };
+            assert!(refusal.cause.starts_with(words), "{}", refusal.cause);
+        }
+    }
+}

@@ -47,8 +47,12 @@ fn misfit(selector: &DiskSelector, disk: &Disk) -> Option<String> {
         (Some(false), true) => return Some("it spins".to_owned()),
         _ => {}
     }
-    differs(&selector.path, Some(&disk.path), "path")
-        .or_else(|| differs(&selector.serial, disk.serial.as_deref(), "serial"))
+    // Or a name that udev links to it, as /dev/disk/by-id/….
+    let goes_by = |name: &String| *name == disk.path || disk.aliases.contains(name);
+    if let Some(name) = selector.path.as_ref().filter(|name| !goes_by(name)) {
+        return Some(format!("it does not go by {name}"));
+    }
+    differs(&selector.serial, disk.serial.as_deref(), "serial")
         .or_else(|| differs(&selector.wwn, disk.wwn.as_deref(), "wwn"))
         .or_else(|| differs(&selector.model, disk.model.as_deref(), "model"))
         .or_else(|| differs(&selector.transport, disk.transport.as_deref(), "transport"))
@@ -112,6 +116,15 @@ fn none_fits(desired: &DesiredMachine, inventory: &Inventory) -> Refusal {
     }
 }
 
+/// Whether all of them are one disk, seen by several ways (multipath).
+fn is_one_disk(disks: &[&Disk]) -> bool {
+    let mut names = disks.iter().map(|disk| disk.wwn.as_deref());
+    match names.next().flatten() {
+        Some(first) => names.all(|name| name == Some(first)),
+        None => false,
+    }
+}
+
 fn several_fit(desired: &DesiredMachine, fitting: &[&Disk]) -> Refusal {
     let found: Vec<String> = fitting
         .iter()
@@ -123,7 +136,13 @@ fn several_fit(desired: &DesiredMachine, fitting: &[&Disk]) -> Refusal {
             )
         })
         .collect();
+    let one = is_one_disk(fitting);
     let remedy = match desired.disk.prefer {
+        _ if one => format!(
+            "leave one way to the disk connected, or name one as `path: /dev/disk/by-path/…` in `disk:` of \
+             profile `{}`: the image would have to be started by multipath, which is not set up here",
+            desired.profile
+        ),
         None => format!(
             "add `prefer: smallest`, `prefer: largest` or a serial to `disk:` of profile `{}`",
             desired.profile
@@ -136,7 +155,11 @@ fn several_fit(desired: &DesiredMachine, fitting: &[&Disk]) -> Refusal {
     Refusal {
         reason: RefusalReason::SeveralDisksFit,
         cause: format!(
-            "several disks fit profile `{}`: {}",
+            "{} profile `{}`: {}",
+            match one {
+                true => "several ways lead to one disk (multipath), and all fit",
+                false => "several disks fit",
+            },
             desired.profile,
             found.join("; ")
         ),

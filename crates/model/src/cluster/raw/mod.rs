@@ -163,7 +163,8 @@ raw_mapping! {
 raw_mapping! {
     /// Which disk is written. Every given property has to hold.
     pub(crate) struct RawDisk {
-        /// Device node, as /dev/nvme0n1. It may change between boots: a serial or wwn does not.
+        /// Device node, as /dev/nvme0n1, which may change between boots; or a link that udev makes, as
+        /// /dev/disk/by-id/…, which does not.
         path: String,
         /// Exact serial number.
         serial: String,
