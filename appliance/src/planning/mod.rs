@@ -84,6 +84,10 @@ pub fn decide(context: &Context, subject: Subject<'_>) -> (Decision, Option<Rend
     let prepared = here.and_then(|()| match plan::system_disk(&desired, subject.inventory) {
         Ok(system) => {
             let table = || image_table(context, cluster, machine, imported.as_ref(), system);
+            if imported.is_some() {
+                // Before anything is written: a table for other sectors is none to this disk.
+                table()?;
+            }
             prepare(context, subject, &desired, system, table).map(Some)
         }
         Err(_) => Ok(None),

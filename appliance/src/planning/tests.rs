@@ -196,6 +196,16 @@ async fn an_imported_image_is_planned_like_its_file_and_written_in_chunks() {
 }
 
 #[tokio::test]
+async fn an_imported_image_for_other_sectors_is_refused_before_anything_is_written() {
+    let mut machine = Machine::imported("variant: fcos\nversion: 1.5.0\n").await;
+    machine.plan();
+    machine.inventory.disks[0].sector_size = 4096;
+    let refusal = machine.refusal();
+    let expected = "it is made for sectors of 512 bytes, the disk has 4096";
+    assert!(refusal.contains(expected), "{refusal}");
+}
+
+#[tokio::test]
 async fn both_disks_are_planned_exactly() {
     let machine = Machine::new(FILE, "agent", TWO_DISKS).await;
     let (plan, document) = machine.plan();
