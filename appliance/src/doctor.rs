@@ -8,7 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use hardway_model::boot::Diagnosis;
-use hardway_model::doctor::{diagnose, duplicate_uuids};
+use hardway_model::desired::AfterInstall;
+use hardway_model::doctor::{diagnose, duplicate_uuids, silent_system};
 use hardway_model::lifecycle::{Event, Severity, Timestamp};
 use hardway_model::view::Notice;
 
@@ -40,9 +41,12 @@ async fn look_around(context: &Context, compares: bool) -> anyhow::Result<()> {
     let now = clock::now();
     let mut findings: Vec<(String, Diagnosis, String)> = Vec::new();
     for (name, state) in snapshot.machines.iter() {
-        if let Some((diagnosis, seen)) = diagnose(state, now) {
-            findings.push((name.clone(), diagnosis, seen));
-        }
+        let silent = match stays_off(&snapshot, name) {
+            true => None,
+            false => silent_system(state, now),
+        };
+        let found = diagnose(state, now).into_iter().chain(silent);
+        findings.extend(found.map(|(diagnosis, seen)| (name.clone(), diagnosis, seen)));
     }
     if compares {
         findings.extend(shared_uuids(&snapshot, now));
@@ -53,6 +57,15 @@ async fn look_around(context: &Context, compares: bool) -> anyhow::Result<()> {
         context.fleet.record(&name, event).await?;
     }
     Ok(())
+}
+
+/// Whether the machine is switched off when it is installed.
+fn stays_off(snapshot: &Snapshot, name: &str) -> bool {
+    let profile = snapshot.cluster.as_ref().and_then(|cluster| {
+        let machine = cluster.machine(name)?;
+        cluster.profile(&machine.profile)
+    });
+    profile.is_some_and(|profile| profile.after_install == AfterInstall::Poweroff)
 }
 
 fn shared_uuids(

@@ -329,6 +329,8 @@ pub enum Diagnosis {
     AgentNotFetched,
     /// Kernel and initramfs arrived, and the agent was never heard of.
     AgentSilent,
+    /// The disk is complete, control was handed over, and the installed system was never heard of.
+    SystemSilent,
     /// No boot file exists for this firmware.
     UnknownFirmware,
     /// The pool has no address left.
@@ -343,7 +345,7 @@ pub enum Diagnosis {
 
 impl Diagnosis {
     /// Every diagnosis.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::OfferNotTaken,
         Self::BootFileNotAsked,
         Self::TransferStalled,
@@ -352,6 +354,7 @@ impl Diagnosis {
         Self::ScriptNotAsked,
         Self::AgentNotFetched,
         Self::AgentSilent,
+        Self::SystemSilent,
         Self::UnknownFirmware,
         Self::PoolExhausted,
         Self::ForeignServer,
@@ -395,6 +398,7 @@ impl Diagnosis {
             Self::ScriptNotAsked => "script-not-asked",
             Self::AgentNotFetched => "agent-not-fetched",
             Self::AgentSilent => "agent-silent",
+            Self::SystemSilent => "system-silent",
             Self::UnknownFirmware => "unknown-firmware",
             Self::PoolExhausted => "pool-exhausted",
             Self::ForeignServer => "foreign-server",

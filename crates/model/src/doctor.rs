@@ -1,6 +1,6 @@
 //! What is wrong with a boot that has fallen silent, in words an operator can use.
 //!
-//! [`diagnose`] looks at one machine's state and the clock. What is wrong with the answer to a packet
+//! [`diagnose`] and [`silent_system`] look at one machine's state and the clock. What is wrong with the answer to a packet
 //! is told with that packet, by [`crate::lifecycle::step`]; what nobody said can only be told by
 //! waiting. docs/troubleshooting.md has a section for each [`Diagnosis`], by its name.
 
@@ -10,7 +10,7 @@ use crate::boot::{
     AGENT_IMAGE, Attempt, Diagnosis, FirmwareClass, Protocol, SHIM, Stage, Transfer, TransferEnd,
 };
 use crate::identity::MacAddress;
-use crate::lifecycle::{MachineState, Timestamp, not_run};
+use crate::lifecycle::{MachineState, Phase, Timestamp, not_run};
 use crate::quantity::Elapsed;
 
 /// A minute without a word, in milliseconds.
@@ -18,6 +18,9 @@ const MINUTE: Timestamp = 60 * 1000;
 /// Firmware asks four times in a minute (PXE 2.1 section 2.2.4: after 4, 8, 16 and 32 seconds), so the
 /// third is late enough to know.
 const OFFERS_IGNORED: u32 = 3;
+/// How long an installed system may take to say that it runs: through the firmware of a large server, and
+/// a first start that makes keys and fetches images.
+const FIRST_START: Timestamp = 20 * MINUTE;
 /// A boot of which nothing was heard for longer is not spoken of any more.
 const LONGEST_SILENCE: Timestamp = 10 * MINUTE;
 
@@ -41,6 +44,27 @@ pub fn diagnose(state: &MachineState, now: Timestamp) -> Option<(Diagnosis, Stri
     let told = state.boot.told.get(&diagnosis);
     let is_news = told.is_none_or(|told| *told <= attempt.since);
     is_news.then_some((diagnosis, seen))
+}
+
+/// Whether a machine's installed system has not said that it runs, long after its disk was complete.
+/// It is told once an installation.
+pub fn silent_system(state: &MachineState, now: Timestamp) -> Option<(Diagnosis, String)> {
+    let installed = state.figures.installed?;
+    let silence = now.saturating_sub(installed);
+    if state.phase != Phase::Installed || silence < FIRST_START {
+        return None;
+    }
+    let told = state.boot.told.get(&Diagnosis::SystemSilent);
+    if told.is_some_and(|told| *told > installed) {
+        return None;
+    }
+    let seen = format!(
+        "its disk has been complete for {}, and the system on it has not said that it runs: it does not \
+         start, has no network, or does not reach the appliance. Look at the machine's screen or its serial \
+         console; `hardway reinstall` installs it again",
+        Elapsed(silence)
+    );
+    Some((Diagnosis::SystemSilent, seen))
 }
 
 type Finding = Option<(Diagnosis, String)>;

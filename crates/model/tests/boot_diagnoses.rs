@@ -7,9 +7,9 @@ use std::fmt::Write;
 
 use booting::{Boot, findings};
 use hardway_model::boot::{Asker, Diagnosis, FirmwareClass, SHIM, TransferEnd};
-use hardway_model::doctor::duplicate_uuids;
+use hardway_model::doctor::{duplicate_uuids, silent_system};
 use hardway_model::inventory::Content;
-use hardway_model::lifecycle::{Event, MachineState};
+use hardway_model::lifecycle::{Event, Figures, MachineState, Phase};
 
 use FirmwareClass::{Bios, UefiX64, UefiX64Http};
 
@@ -136,6 +136,44 @@ fn what_is_wrong_with_the_network_is_repeated_hourly() {
         boot.now += 60 * 1000;
     }
     assert_eq!(boot.text.lines().count(), 3, "{}", boot.text);
+}
+
+/// Told once an installation, twenty minutes after its disk was complete.
+#[test]
+fn an_installed_system_that_says_nothing_is_named_once() {
+    const MINUTE: u64 = 60_000;
+    let installed = |phase, at| MachineState {
+        phase,
+        figures: Figures {
+            installed: Some(at),
+            ..Figures::default()
+        },
+        ..MachineState::default()
+    };
+    let mut state = installed(Phase::Installed, MINUTE);
+    assert_eq!(silent_system(&state, 20 * MINUTE), None, "it has time");
+    let (diagnosis, seen) = silent_system(&state, 21 * MINUTE).unwrap();
+    assert_eq!(diagnosis, Diagnosis::SystemSilent);
+    assert!(
+        seen.starts_with("its disk has been complete for 20 min"),
+        "{seen}"
+    );
+    state.boot.told.insert(diagnosis, 21 * MINUTE);
+    assert_eq!(silent_system(&state, 90 * MINUTE), None, "it was told");
+    state.figures.installed = Some(100 * MINUTE);
+    assert!(
+        silent_system(&state, 121 * MINUTE).is_some(),
+        "installed again"
+    );
+    for phase in [Phase::Running, Phase::Booting, Phase::Agent] {
+        let state = installed(phase, MINUTE);
+        assert_eq!(
+            silent_system(&state, 90 * MINUTE),
+            None,
+            "{:?}",
+            state.phase
+        );
+    }
 }
 
 #[test]
