@@ -214,6 +214,7 @@ mod tests {
                 step: "write-image".into(),
                 done,
                 total: None,
+                fetched: None,
             })
         };
         courier.accept(Outgoing::Line("a".into()));
@@ -230,6 +231,7 @@ mod tests {
                 step: "write-image".into(),
                 done: 2,
                 total: None,
+                fetched: None,
             },
             lines(&["c"]),
         ];

@@ -97,10 +97,13 @@ pub enum AgentEvent {
     Progress {
         /// The step's name.
         step: String,
-        /// Bytes done, of the image as served.
+        /// Bytes done: of the image as served, or of what an imported one makes.
         done: u64,
         /// Bytes in all, when known.
         total: Option<u64>,
+        /// Bytes that were fetched for it, where they are others.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fetched: Option<u64>,
     },
     /// A step ended well.
     StepFinished {

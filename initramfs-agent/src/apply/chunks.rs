@@ -279,6 +279,7 @@ impl<D: Device + Send + Sync> Work<'_, D> {
             step: "write-image".to_owned(),
             done: self.done.load(Ordering::Relaxed),
             total: Some(self.index.size()),
+            fetched: Some(self.fetched.load(Ordering::Relaxed)),
         });
     }
 

@@ -197,6 +197,7 @@ impl Progress {
             step: "write-image".to_owned(),
             done,
             total: (total > 0).then_some(total),
+            fetched: None,
         });
     }
 }

@@ -27,7 +27,17 @@ pub(super) fn apply(transition: &mut Transition, sequence: u64, event: AgentEven
         AgentEvent::Installed { receipt } => installed(transition, receipt),
         _ if !is_new => {}
         AgentEvent::StepStarted { step } => started(transition, step),
-        AgentEvent::Progress { step, done, total } => progress(transition, step, done, total),
+        AgentEvent::Progress {
+            step,
+            done,
+            total,
+            fetched,
+        } => {
+            if step == IMAGE {
+                transition.state.figures.fetched_image = fetched.unwrap_or(done);
+            }
+            progress(transition, step, done, total);
+        }
         AgentEvent::StepFinished { summary, .. } => transition.tell(Severity::Info, summary),
         // The appliance's log keeps the agent's lines; the timeline is for what matters.
         AgentEvent::Log { .. } => {}
@@ -76,9 +86,6 @@ fn started(transition: &mut Transition, step: String) {
 }
 
 fn progress(transition: &mut Transition, step: String, done: u64, total: Option<u64>) {
-    if step == IMAGE {
-        transition.state.figures.fetched_image = done;
-    }
     if matches!(
         transition.state.phase,
         Phase::Agent | Phase::Installing { .. }
