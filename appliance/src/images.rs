@@ -97,9 +97,6 @@ fn look(cluster: &Cluster, folder: &Path, journal: &Journal) -> anyhow::Result<V
     let remembered = journal.read()?.meta;
     let mut warnings = Vec::new();
     for image in &cluster.images {
-        let ImageSource::File(file) = &image.source else {
-            continue;
-        };
         match Imported::find(folder, image.sha256) {
             Ok(Some(_)) => continue,
             Ok(None) => {}
@@ -108,6 +105,9 @@ fn look(cluster: &Cluster, folder: &Path, journal: &Journal) -> anyhow::Result<V
                 continue;
             }
         }
+        let ImageSource::File(file) = &image.source else {
+            continue;
+        };
         let path = folder.join(file);
         if !path.is_file() {
             warnings.push(format!(

@@ -23,6 +23,10 @@ const LEVEL: i32 = 12;
 /// Chunks that each thread packs between two writes.
 const EACH: usize = 8;
 
+/// Files that do not have their names yet.
+const UNFINISHED_DATA: &str = ".importing.data";
+const UNFINISHED_INDEX: &str = ".importing.index";
+
 /// An imported image.
 pub struct Imported {
     index: Index,
@@ -55,7 +59,9 @@ impl Imported {
             "{} is of another image; import the image again",
             index.display()
         );
-        let length = fs::metadata(&data).map_or(0, |metadata| metadata.len());
+        let length = fs::metadata(&data)
+            .with_context(|| format!("reading {}; import the image again", data.display()))?
+            .len();
         ensure!(
             length == read.stored_size(),
             "{} has {length} bytes and should have {}; import the image again",
@@ -83,6 +89,17 @@ impl Imported {
     /// Which chunks it has.
     pub fn index(&self) -> &Index {
         &self.index
+    }
+
+    /// Compares every chunk with its hash.
+    ///
+    /// # Errors
+    /// One is damaged.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let mut content = self.content()?;
+        let read = io::copy(&mut content, &mut io::sink());
+        read.with_context(|| format!("{}; import the image again", self.data.display()))?;
+        Ok(())
     }
 
     /// Its content from the beginning.
@@ -132,7 +149,11 @@ impl Read for Content<'_> {
 /// # Errors
 /// The file is not the expected one, or damaged, or there is no room. Nothing is left behind.
 pub fn import(file: &Path, folder: &Path, expected: Option<Sha256>) -> anyhow::Result<Imported> {
-    let fresh = Fresh(folder.join(format!(".import-{}", std::process::id())));
+    // What an import left that was killed. Two imports into one store at once are nobody's habit.
+    for name in [UNFINISHED_DATA, UNFINISHED_INDEX] {
+        drop(Fresh(folder.join(name)));
+    }
+    let fresh = Fresh(folder.join(UNFINISHED_DATA));
     let (image, size, chunks) =
         pack(file, &fresh.0).with_context(|| format!("importing {}", file.display()))?;
     if let Some(expected) = expected {
@@ -151,7 +172,7 @@ pub fn import(file: &Path, folder: &Path, expected: Option<Sha256>) -> anyhow::R
             _ => {}
         }
         fs::rename(&fresh.0, &data)?;
-        let written = Fresh(folder.join(format!(".index-{}", std::process::id())));
+        let written = Fresh(folder.join(UNFINISHED_INDEX));
         let mut file = File::create(&written.0)?;
         file.write_all(&bytes)?;
         file.sync_all()?;
@@ -306,6 +327,28 @@ mod tests {
         let (empty, _) = written(folder.path(), "empty.img", b"");
         assert!(import(&empty, &store, None).is_err());
         assert_eq!(fs::read_dir(&store).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_damaged_chunk_is_found_and_what_a_killed_import_left_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, sha256) = written(folder.path(), "node.img", &content());
+        for name in [UNFINISHED_DATA, UNFINISHED_INDEX] {
+            written(folder.path(), name, b"half");
+        }
+        let imported = import(&file, folder.path(), None).unwrap();
+        imported.check().unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+        let [data, _] = files(sha256);
+        let data = folder.path().join(data);
+        let mut bytes = fs::read(&data).unwrap();
+        bytes[40] ^= 1;
+        fs::write(&data, bytes).unwrap();
+        let error = imported.check().unwrap_err();
+        assert!(
+            error.to_string().contains("import the image again"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -174,14 +174,17 @@ impl Appliance {
     pub fn part(&self, path: &str, part: Range<u64>) -> Result<Vec<u8>, HttpError> {
         let url = self.absolute(path);
         let range = format!("bytes={}-{}", part.start, part.end - 1);
-        let bytes = self.body(&url, self.files.get(&url).header("range", range).call())?;
-        match bytes.len() as u64 == part.end - part.start {
+        let expected = part.end - part.start;
+        let response = self.files.get(&url).header("range", range).call();
+        // Whoever does not know ranges would send all of it.
+        let bytes = self.body_of(&url, response, expected + 1)?;
+        let found = bytes.len();
+        match found as u64 == expected {
             true => Ok(bytes),
-            // The whole, or the connection broke off in a way that nobody noticed.
             false => Err(HttpError::Length {
                 url,
-                expected: part.end - part.start,
-                found: bytes.len(),
+                expected,
+                found,
             }),
         }
     }
@@ -211,11 +214,15 @@ impl Appliance {
     }
 
     fn body(&self, url: &str, response: Reply) -> Result<Vec<u8>, HttpError> {
+        self.body_of(url, response, LARGEST)
+    }
+
+    fn body_of(&self, url: &str, response: Reply, most: u64) -> Result<Vec<u8>, HttpError> {
         let mut response = checked(url, response)?;
         let bytes = response
             .body_mut()
             .with_config()
-            .limit(LARGEST)
+            .limit(most)
             .read_to_vec()
             .map_err(|error| transport(url, error))?;
         self.fetched

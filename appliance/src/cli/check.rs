@@ -76,13 +76,13 @@ fn configurations(file: &Path, cluster: &Cluster) -> Vec<String> {
 fn stored_images(folder: &Path, cluster: &Cluster) -> anyhow::Result<Vec<String>> {
     let mut problems = Vec::new();
     for image in &cluster.images {
-        let ImageSource::File(file) = &image.source else {
-            continue;
-        };
-        let path = folder.join(file);
-        match Imported::find(folder, image.sha256) {
+        let imported = Imported::find(folder, image.sha256).and_then(|found| {
+            found.iter().try_for_each(Imported::check)?;
+            Ok(found)
+        });
+        match imported {
             Ok(Some(imported)) => {
-                let checked = planning::check_image(&image.desired(), &path, Some(&imported));
+                let checked = planning::check_image(&image.desired(), folder, Some(&imported));
                 problems.extend(checked.err());
                 continue;
             }
@@ -92,6 +92,10 @@ fn stored_images(folder: &Path, cluster: &Cluster) -> anyhow::Result<Vec<String>
                 continue;
             }
         }
+        let ImageSource::File(file) = &image.source else {
+            continue;
+        };
+        let path = folder.join(file);
         if !images::is_present(folder, file) {
             problems.push(format!(
                 "image {}: there is no {file} in {}",

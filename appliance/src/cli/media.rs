@@ -122,10 +122,22 @@ fn find_images(cluster: &Cluster, folder: &Path, verify: bool) -> anyhow::Result
         let ImageSource::File(file) = &image.source else {
             continue;
         };
-        if !known.insert(file) {
+        // Two names of one image are one import, and without a comparison two files.
+        let name = match verify {
+            true => image.sha256.to_string(),
+            false => file.clone(),
+        };
+        if !known.insert(name) {
             continue;
         }
-        if verify && Imported::find(folder, image.sha256)?.is_some() {
+        let imported = match verify || !images::is_present(folder, file) {
+            true => Imported::find(folder, image.sha256)?,
+            false => None,
+        };
+        if let Some(imported) = imported {
+            if verify {
+                imported.check()?;
+            }
             found.extend(imported::files(image.sha256).map(|name| FoundImage::File {
                 path: folder.join(&name),
                 name,
@@ -204,6 +216,10 @@ fn link(path: &Path, to: &Path) -> anyhow::Result<()> {
     let from = fs::canonicalize(path).with_context(finding)?;
     match fs::hard_link(&from, to) {
         Ok(()) => Ok(()),
+        // To copy onto a link to the very same file would empty it.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("linking {} twice", path.display()))
+        }
         Err(_) => copy(&from, to),
     }
 }

@@ -10,8 +10,8 @@ use hardway_model::desired::Compression;
 
 use crate::unpack::unpacked;
 
-/// The header and the entries of a GPT lie in the first sectors; both sector sizes fit.
-const HEAD: u64 = 64 << 10;
+/// The header and the entries of a GPT lie before the first partition, which begins at 1 MiB as a rule.
+const HEAD: u64 = 1 << 20;
 
 /// An image's partition table.
 #[derive(Debug, Clone, PartialEq, Eq)]

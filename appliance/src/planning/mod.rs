@@ -67,16 +67,18 @@ pub fn decide(context: &Context, subject: Subject<'_>) -> (Decision, Option<Rend
         );
     };
     let imported = Imported::find(&context.options.images, desired.image.sha256);
-    let imported = match imported {
-        Ok(imported) => imported,
-        Err(error) => return (configuration(format!("{error:#}")), None),
-    };
-    let desired = with_import(desired, imported.as_ref());
-    // A mistake in the configuration keeps nobody from starting what is installed already.
+    let known = imported.as_ref().ok().and_then(Option::as_ref);
+    let desired = with_import(desired, known);
+    // A mistake in the configuration or a damaged image keeps nobody from starting what is installed
+    // already.
     let unprepared = judge(&desired, subject, None);
     if matches!(unprepared, Decision::AlreadyInstalled { .. }) {
         return (unprepared, None);
     }
+    let imported = match imported {
+        Ok(imported) => imported,
+        Err(error) => return (configuration(format!("{error:#}")), None),
+    };
     let here = match imported {
         Some(_) => Ok(()),
         None => present(context, cluster, machine),

@@ -14,9 +14,10 @@ use hardway_model::plan::{Decision, Plan, Step};
 
 use super::{Subject, decide};
 use crate::fixture::{Appliance, MAC, inventory};
-use crate::imported;
 use crate::render::Rendered;
 use hardway_recognition::fixture::gpt_disk;
+
+mod imports;
 
 /// What a machine of the tests is to become.
 pub fn desired() -> DesiredMachine {
@@ -84,21 +85,6 @@ impl Machine {
             .replace("SOURCE", source)
             .replace("APPLIER", applier);
         Self::of(&cluster, part).await
-    }
-
-    /// Of an image that was imported, and whose file is gone.
-    async fn imported(part: &str) -> Self {
-        let sha256 = hardway_image::hash(&image());
-        let cluster = CLUSTER
-            .replace("SOURCE", FILE)
-            .replace("APPLIER", "agent")
-            .replace(EMPTY, &sha256.to_string());
-        let machine = Self::of(&cluster, part).await;
-        let folder = machine.appliance.folder.path().join("images");
-        let file = folder.join("node.img");
-        imported::import(&file, &folder, Some(sha256)).unwrap();
-        std::fs::remove_file(file).unwrap();
-        machine
     }
 
     async fn of(cluster: &str, part: &str) -> Self {
@@ -171,39 +157,6 @@ const TWO_DISKS: &str = "variant: fcos\nversion: 1.5.0\nstorage:\n  disks:\n    
                          /dev/disk/by-id/coreos-boot-disk\n      partitions:\n        - {number: 3, label: \
                          var, start_mib: 2048, size_mib: 0}\n  filesystems:\n    - {device: \
                          /dev/disk/by-id/virtio-disk-2, format: xfs, path: /data}\n";
-
-#[tokio::test]
-async fn an_imported_image_is_planned_like_its_file_and_written_in_chunks() {
-    let (streamed, document) = Machine::new(FILE, "agent", TWO_DISKS).await.plan();
-    let (plan, same) = Machine::imported(TWO_DISKS).await.plan();
-    assert!(document == same, "the operations need the image's table");
-    let prepared = |plan: &Plan| {
-        let step = plan
-            .steps
-            .iter()
-            .find(|step| step.name() == "prepare-disks");
-        step.cloned().unwrap()
-    };
-    assert_eq!(prepared(&plan), prepared(&streamed));
-    let Some(Step::WriteChunks { index, compare, .. }) = plan.steps.get(2) else {
-        panic!("{:#?}", plan.steps);
-    };
-    assert_eq!(
-        *index,
-        format!("/images/{}.index", hardway_image::hash(&image()))
-    );
-    assert!(!compare);
-}
-
-#[tokio::test]
-async fn an_imported_image_for_other_sectors_is_refused_before_anything_is_written() {
-    let mut machine = Machine::imported("variant: fcos\nversion: 1.5.0\n").await;
-    machine.plan();
-    machine.inventory.disks[0].sector_size = 4096;
-    let refusal = machine.refusal();
-    let expected = "it is made for sectors of 512 bytes, the disk has 4096";
-    assert!(refusal.contains(expected), "{refusal}");
-}
 
 #[tokio::test]
 async fn both_disks_are_planned_exactly() {

@@ -47,7 +47,7 @@ pub fn diagnose(state: &MachineState, now: Timestamp) -> Option<(Diagnosis, Stri
 }
 
 /// Whether a machine's installed system has not said that it runs, long after its disk was complete.
-/// It is told once an installation.
+/// It is told once an installation, and again by an appliance that was restarted.
 pub fn silent_system(state: &MachineState, now: Timestamp) -> Option<(Diagnosis, String)> {
     let installed = state.figures.installed?;
     let silence = now.saturating_sub(installed);

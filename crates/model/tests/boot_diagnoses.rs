@@ -9,7 +9,7 @@ use booting::{Boot, findings};
 use hardway_model::boot::{Asker, Diagnosis, FirmwareClass, SHIM, TransferEnd};
 use hardway_model::doctor::{duplicate_uuids, silent_system};
 use hardway_model::inventory::Content;
-use hardway_model::lifecycle::{Event, Figures, MachineState, Phase};
+use hardway_model::lifecycle::{Effect, Event, Figures, MachineState, Phase, step};
 
 use FirmwareClass::{Bios, UefiX64, UefiX64Http};
 
@@ -160,6 +160,19 @@ fn an_installed_system_that_says_nothing_is_named_once() {
     );
     state.boot.told.insert(diagnosis, 21 * MINUTE);
     assert_eq!(silent_system(&state, 90 * MINUTE), None, "it was told");
+    // The timeline has it once, however often it is found.
+    let event = Event::Diagnosed { diagnosis, seen };
+    let (told, effects) = step(
+        installed(Phase::Installed, 30 * MINUTE),
+        event.clone(),
+        51 * MINUTE,
+    );
+    let lines = effects
+        .iter()
+        .filter(|effect| matches!(effect, Effect::Timeline(_)));
+    assert_eq!(lines.count(), 1, "{effects:?}");
+    let (_, effects) = step(told, event, 52 * MINUTE);
+    assert!(effects.is_empty(), "{effects:?}");
     state.figures.installed = Some(100 * MINUTE);
     assert!(
         silent_system(&state, 121 * MINUTE).is_some(),

@@ -181,7 +181,7 @@ impl<D: Device + Send + Sync> Work<'_, D> {
         let mut wanted = Vec::new();
         for number in chunks {
             let former = match self.source.compare {
-                true => Some(self.read(number)?),
+                true => self.former(number),
                 false => None,
             };
             let chunk = self.index.chunks()[number];
@@ -199,14 +199,23 @@ impl<D: Device + Send + Sync> Work<'_, D> {
         self.fetch(&wanted)
     }
 
-    /// What stands on the disk in a chunk's place.
-    fn read(&self, number: usize) -> Result<Vec<u8>> {
+    /// What stands on the disk in a chunk's place. A sector that a power cut tore may be unreadable until
+    /// it is written again: then all of the chunk is.
+    fn former(&self, number: usize) -> Option<Vec<u8>> {
         let place = self.index.content(number);
         let mut content = vec![0; (place.end - place.start) as usize];
         let disk = self.disk.read().unwrap_or_else(PoisonError::into_inner);
         let read = disk.read(&mut content, place.start);
-        read.with_context(|| format!("reading {} bytes at {}", content.len(), place.start))?;
-        Ok(content)
+        drop(disk);
+        let failed = |error| {
+            self.reports.log(&format!(
+                "reading {} bytes at {}: {error}; they are written anew",
+                content.len(),
+                place.start
+            ));
+        };
+        read.map_err(failed).ok()?;
+        Some(content)
     }
 
     /// Chunks that are next to each other.

@@ -294,25 +294,37 @@ impl BlockDevice {
 
     /// Starts the writing of all pages since the last stretch, and waits for those before it, which
     /// are then dropped from memory: nobody reads them again.
-    fn send(&mut self, end: u64) {
-        let descriptor = self.file.as_raw_fd();
-        let (start, length) = (self.unsent as i64, end.saturating_sub(self.unsent) as i64);
-        let before = start.saturating_sub(STRETCH as i64).max(0);
-        // SAFETY: plain calls on an open descriptor. Failures are reported by the fsync that follows.
-        unsafe {
-            libc::sync_file_range(descriptor, start, length, libc::SYNC_FILE_RANGE_WRITE);
+    fn send(&mut self, end: u64) -> io::Result<()> {
+        let (start, before) = (self.unsent, self.unsent.saturating_sub(STRETCH));
+        self.sync_range(start, end, libc::SYNC_FILE_RANGE_WRITE)?;
+        // A length of 0 would be all of the disk.
+        if before < start {
             let wait = libc::SYNC_FILE_RANGE_WAIT_BEFORE
                 | libc::SYNC_FILE_RANGE_WRITE
                 | libc::SYNC_FILE_RANGE_WAIT_AFTER;
-            libc::sync_file_range(descriptor, before, start - before, wait);
-            libc::posix_fadvise(
-                descriptor,
-                before,
-                start - before,
-                libc::POSIX_FADV_DONTNEED,
-            );
+            self.sync_range(before, start, wait)?;
+            let length = (start - before) as libc::off_t;
+            let (descriptor, before) = (self.file.as_raw_fd(), before as libc::off_t);
+            // SAFETY: a plain call on an open descriptor. It is advice.
+            unsafe {
+                libc::posix_fadvise(descriptor, before, length, libc::POSIX_FADV_DONTNEED);
+            }
         }
         self.unsent = end;
+        Ok(())
+    }
+
+    /// See sync_file_range(2). An error of the device is told here once: the kernel does not tell it again
+    /// to the fsync that follows.
+    fn sync_range(&self, start: u64, end: u64, flags: libc::c_uint) -> io::Result<()> {
+        let (descriptor, length) = (self.file.as_raw_fd(), (end - start) as libc::off64_t);
+        // SAFETY: a plain call on an open descriptor.
+        let result =
+            unsafe { libc::sync_file_range(descriptor, start as libc::off64_t, length, flags) };
+        match result {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
     }
 }
 
@@ -336,7 +348,7 @@ impl Device for BlockDevice {
             self.unsent = offset;
         }
         if end - self.unsent >= STRETCH {
-            self.send(end);
+            self.send(end)?;
         }
         Ok(())
     }

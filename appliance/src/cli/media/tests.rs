@@ -167,6 +167,26 @@ fn a_wrong_hash_can_be_let_through() {
     assert!(arguments.output.exists());
 }
 
+/// Under two names: it is staged once, and the operator's own files stay what they are.
+#[test]
+fn one_image_of_two_names_is_imported_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = compose_arguments(folder.path(), &own_hash());
+    let two = cluster(&own_hash()).replace(
+        "images:\n",
+        &format!(
+            "images:\n  twin: {{file: twin.img, sha256: \"{}\"}}\n",
+            own_hash()
+        ),
+    );
+    fs::write(&arguments.config, two).unwrap();
+    let original = folder.path().join("node.img");
+    imported::import(&original, folder.path(), None).unwrap();
+    run(&arguments).unwrap();
+    let found = Imported::find(folder.path(), own_hash().parse().unwrap());
+    found.unwrap().unwrap().check().unwrap();
+}
+
 #[test]
 fn an_image_that_was_imported_before_needs_no_original() {
     let folder = tempfile::tempdir().unwrap();

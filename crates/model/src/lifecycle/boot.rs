@@ -290,6 +290,10 @@ impl Transition {
         let is_news = match (&self.state.boot.trying, diagnosis.is_of_a_boot()) {
             (Some(attempt), true) => !self.was_told_since(diagnosis, attempt.since),
             (None, true) => false,
+            (_, false) if diagnosis == Diagnosis::SystemSilent => {
+                let installed = self.state.figures.installed.unwrap_or_default();
+                !self.was_told_since(diagnosis, installed)
+            }
             (_, false) => {
                 let told = self.state.boot.told.get(&diagnosis);
                 told.is_none_or(|told| self.now.saturating_sub(*told) >= diagnosis.repeated_after())
