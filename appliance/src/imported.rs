@@ -17,8 +17,7 @@ use sha2::Digest as _;
 
 use crate::unpack::unpacked;
 
-/// How hard chunks are packed: three times as quick as what images are usually packed with, and a few
-/// parts in a hundred larger.
+/// How hard chunks are packed: docs/decisions/0011 has what that takes and makes.
 const LEVEL: i32 = 12;
 /// Chunks that each thread packs between two writes.
 const EACH: usize = 8;
