@@ -73,8 +73,8 @@ enum Command {
     Check(cli::check::Arguments),
     /// Print the JSON Schema of cluster.yaml
     Schema,
-    /// Show what would happen to a machine's disk
-    Plan(cli::operator::MachineName),
+    /// Show what would happen to each disk of a machine, or of all
+    Plan(cli::plan::PlanArguments),
     /// Look at machines
     #[command(subcommand)]
     Machine(cli::operator::MachineCommand),
@@ -152,7 +152,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve(options) => serve::run(options),
         Command::Check(arguments) => cli::check::run(&arguments),
         Command::Schema => cli::check::schema().map(|()| ExitCode::SUCCESS),
-        Command::Plan(machine) => cli::operator::plan(&machine).map(|()| ExitCode::SUCCESS),
+        Command::Plan(arguments) => cli::plan::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Machine(command) => cli::operator::machine(&command).map(|()| ExitCode::SUCCESS),
         Command::Grant(command) => cli::operator::grant(&command).map(|()| ExitCode::SUCCESS),
         Command::Reinstall(machine) => {

@@ -121,11 +121,11 @@ fn judge(context: &Context, hello: &Hello, name: &str, key: &str) -> Result<Deci
         agent: &hello.agent,
         confirmation_key: key,
     };
-    let (decision, document) = planning::decide(context, subject);
-    if let Some(document) = document {
+    let judgement = planning::decide(context, subject);
+    if let Some(document) = judgement.document {
         context.documents.remember(name, document);
     }
-    Ok(decision)
+    Ok(judgement.decision)
 }
 
 /// `POST /agent/v1/config`: once a token, because it holds secrets.

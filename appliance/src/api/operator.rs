@@ -8,6 +8,7 @@ use hardway_model::cluster::{Cluster, Machine};
 use hardway_model::inventory::Inventory;
 use hardway_model::lifecycle::{Event, MachineState};
 use hardway_model::plan::{Decision, Grant};
+use hardway_model::preview::Preview;
 use hardway_model::view::{GrantRequest, MachineDetail, MachineView};
 use hardway_netboot::dhcp::Lease;
 use serde_json::{Value, json};
@@ -48,13 +49,14 @@ pub async fn machine(
 pub async fn plan(
     State(context): State<Context>,
     Path(name): Path<String>,
-) -> Result<Json<Decision>, ApiError> {
+) -> Result<Json<Preview>, ApiError> {
     let turn = ASKED.acquire().await.map_err(anyhow::Error::from)?;
     let planned = tokio::task::spawn_blocking(move || {
         // Kept until the work is done, even when nobody waits for it any more.
         let _turn = turn;
         let known = Known::of(&context, &name)?;
-        Ok::<_, ApiError>(known.decide(&context))
+        let conflict = |message| ApiError::new(StatusCode::CONFLICT, message);
+        planning::preview(&context, known.subject()).map_err(conflict)
     });
     planned.await.map_err(anyhow::Error::from)?.map(Json)
 }
@@ -155,16 +157,15 @@ impl Known {
         })
     }
 
-    fn decide(&self, context: &Context) -> Decision {
-        let subject = Subject {
+    fn subject(&self) -> Subject<'_> {
+        Subject {
             cluster: &self.cluster,
             machine: &self.machine,
             state: &self.state,
             inventory: &self.inventory,
             agent: env!("CARGO_PKG_VERSION"),
             confirmation_key: self.state.confirmation_key.as_deref().unwrap_or_default(),
-        };
-        planning::decide(context, subject).0
+        }
     }
 }
 
@@ -183,7 +184,7 @@ fn disk_to_grant(context: &Context, name: &str, disk: Option<String>) -> Result<
             )),
         };
     }
-    let waiting = match known.decide(context) {
+    let waiting = match planning::decide(context, known.subject()).decision {
         Decision::Refuse { refusal } => refusal.grantable,
         Decision::Install { .. } | Decision::AlreadyInstalled { .. } => Vec::new(),
     };

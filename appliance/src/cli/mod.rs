@@ -6,6 +6,7 @@
 //! | [`client`] | speaks to an appliance |
 //! | [`disk_image`] | reads the disks that a plan is made for |
 //! | [`operator`] | looks at machines and acts on them, over the API |
+//! | [`plan`] | what would happen to each disk |
 //! | [`network`] | leases, and packets of a machine's boot |
 //! | [`image`] | the image store |
 //! | [`ignition`] | judges, merges and translates Ignition configs |
@@ -21,3 +22,4 @@ mod kernel_command_line;
 pub mod media;
 pub mod network;
 pub mod operator;
+pub mod plan;

@@ -1,8 +1,6 @@
 //! Looks at machines and acts on them, over the API.
 
-use hardway_model::desired::ConfigApplier;
-use hardway_model::plan::{Decision, Grant, Step};
-use hardway_model::quantity::ByteSize;
+use hardway_model::plan::Grant;
 use hardway_model::view::{GrantRequest, MachineDetail, MachineView};
 use serde_json::Value;
 
@@ -81,38 +79,6 @@ pub fn machine(command: &MachineCommand) -> anyhow::Result<()> {
     }
 }
 
-/// `hardway plan NAME`
-pub fn plan(machine: &MachineName) -> anyhow::Result<()> {
-    if machine.appliance.json {
-        return print_json(&machine.appliance, &machine.path("/plan"));
-    }
-    let decision: Decision = machine.appliance.get(&machine.path("/plan"))?;
-    match decision {
-        Decision::Install { plan, spends } => {
-            println!(
-                "{} would be installed as generation {}:",
-                plan.machine, plan.generation
-            );
-            print_steps(&plan.steps);
-            for disk in &spends {
-                println!("This would spend the grant for disk {}.", printable(disk));
-            }
-        }
-        Decision::AlreadyInstalled { plan, receipt } => {
-            println!(
-                "{} holds generation {} on disk {} already; nothing would be written:",
-                plan.machine, receipt.generation, receipt.disk
-            );
-            print_steps(&plan.steps);
-        }
-        Decision::Refuse { refusal } => {
-            let refusal = format!("{}\n{}", refusal.cause, refusal.remedy);
-            println!("Nothing would be written: {}", printable(&refusal));
-        }
-    }
-    Ok(())
-}
-
 /// `hardway grant wipe NAME`
 pub fn grant(command: &GrantCommand) -> anyhow::Result<()> {
     let GrantCommand::Wipe { machine, disk } = command;
@@ -146,8 +112,13 @@ pub fn export(appliance: &Appliance) -> anyhow::Result<()> {
 impl MachineName {
     /// The path of something of this machine.
     pub fn path(&self, rest: &str) -> String {
-        format!("/api/v1/machines/{}{rest}", escaped(&self.name))
+        machine_path(&self.name, rest)
     }
+}
+
+/// The path of something of a machine.
+pub fn machine_path(name: &str, rest: &str) -> String {
+    format!("/api/v1/machines/{}{rest}", escaped(name))
 }
 
 /// Percent-encodes what could change a path (RFC 3986, section 2.3: unreserved characters stay).
@@ -278,75 +249,13 @@ fn show(detail: MachineDetail) {
 }
 
 /// A machine's text cannot move the operator's cursor.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars()
         .map(|c| match c.is_control() && c != '\n' {
             true => ' ',
             false => c,
         })
         .collect()
-}
-
-fn print_steps(steps: &[Step]) {
-    for (index, step) in steps.iter().enumerate() {
-        println!("  {}. {}", index + 1, printable(&describe(step)));
-        if let Step::PrepareDisks { disks, summary, .. } = step {
-            for disk in disks {
-                let (path, size) = (&disk.path, ByteSize(disk.size));
-                let line = format!("data disk {path} ({}, {size})", disk.id);
-                println!("       {}", printable(&line));
-            }
-            for line in summary {
-                println!("       {}", printable(line));
-            }
-        }
-    }
-}
-
-fn describe(step: &Step) -> String {
-    match step {
-        Step::FetchToolbox { segments } => {
-            let size: u64 = segments.iter().map(|segment| segment.size).sum();
-            let names: Vec<&str> = segments.iter().map(|s| s.name.as_str()).collect();
-            format!(
-                "fetch the toolbox: {} ({})",
-                names.join(", "),
-                ByteSize(size)
-            )
-        }
-        Step::ClaimDisk { disk, .. } => {
-            format!("claim {} ({}, {})", disk.path, disk.id, ByteSize(disk.size))
-        }
-        Step::WriteImage { url, sha256, .. } => format!("write {url} (SHA-256 {sha256})"),
-        Step::WriteChunks { index, compare, .. } => match compare {
-            false => format!("write {index}"),
-            true => format!("write what differs from {index}"),
-        },
-        Step::ReadBack => "read all of it back and compare".into(),
-        Step::PrepareDisks { erase, .. } => match erase.is_empty() {
-            true => "prepare the disks:".into(),
-            false => format!("erase {}, and prepare the disks:", erase.join(", ")),
-        },
-        Step::GrowPartitionTable { partition: None } => {
-            "let the last partition fill the disk".into()
-        }
-        Step::GrowPartitionTable {
-            partition: Some(number),
-        } => format!("let partition {number} grow up to what follows it"),
-        Step::GrowFilesystem => "let its filesystem fill the partition".into(),
-        Step::ApplyConfig { applier, .. } => match applier {
-            ConfigApplier::Agent => "apply the configuration".into(),
-            ConfigApplier::Flatcar | ConfigApplier::FedoraCoreos => {
-                "leave the configuration for the image's own Ignition".into()
-            }
-        },
-        Step::InstallConfirmation => "leave what confirms that the system runs".into(),
-        Step::CommitDisk { .. } => "make the disk bootable".into(),
-        Step::HandOver { disk, how } => {
-            let how = format!("{how:?}").to_lowercase();
-            format!("pass control to the system on {} by {how}", disk.path)
-        }
-    }
 }
 
 #[cfg(test)]

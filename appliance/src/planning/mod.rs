@@ -7,18 +7,20 @@
 //! | [`image`] | reads the partition table that an image brings |
 //! | [`hardware`] | the inventory in the terms of `hardway_ignition` |
 //! | [`disks`] | what the configuration's operations do with disks, for `plan()` to judge |
+//! | [`intents`] | what image and configuration do with each disk, to be shown beforehand |
 //! | [`own_ignition`] | what is added for images that bring Ignition along |
 //! | [`documents`] | the documents that plans were made with, until they are fetched |
 
 use std::path::Path;
 
-use hardway_ignition::{Circumstances, Report, operations};
+use hardway_ignition::{Circumstances, Operations, Report, operations};
 use hardway_model::cluster::{Cluster, ImageSource, Machine};
 use hardway_model::desired::{Compression, ConfigApplier, DesiredImage, DesiredMachine};
 use hardway_model::identity::Sha256;
 use hardway_model::inventory::{self, Inventory};
 use hardway_model::lifecycle::MachineState;
 use hardway_model::plan::{self, Decision, Preparation, Refusal, RefusalReason};
+use hardway_model::preview::{self, Preview};
 
 use crate::context::Context;
 use crate::imported::Imported;
@@ -29,6 +31,7 @@ mod disks;
 mod documents;
 pub mod hardware;
 pub mod image;
+mod intents;
 mod own_ignition;
 #[cfg(test)]
 mod tests;
@@ -55,16 +58,33 @@ pub struct Subject<'a> {
     pub confirmation_key: &'a str,
 }
 
-/// What the planner says of a declared machine, and the document that an installation fetches.
-pub fn decide(context: &Context, subject: Subject<'_>) -> (Decision, Option<Rendered>) {
+/// What the planner says of a declared machine, and what it rests on.
+pub struct Judgement {
+    /// What is to happen.
+    pub decision: Decision,
+    /// The document that an installation fetches.
+    pub document: Option<Rendered>,
+    /// The configuration's operations, where the agent carries them out.
+    work: Option<Operations>,
+}
+
+impl From<Decision> for Judgement {
+    fn from(decision: Decision) -> Self {
+        Self {
+            decision,
+            document: None,
+            work: None,
+        }
+    }
+}
+
+/// What the planner says of a declared machine.
+pub fn decide(context: &Context, subject: Subject<'_>) -> Judgement {
     let Subject {
         cluster, machine, ..
     } = subject;
     let Some(desired) = cluster.desired(machine, Sha256([0; 32])) else {
-        return (
-            configuration(format!("{} is not of this cluster", machine.name)),
-            None,
-        );
+        return configuration(format!("{} is not of this cluster", machine.name)).into();
     };
     let imported = Imported::find(&context.options.images, desired.image.sha256);
     let known = imported.as_ref().ok().and_then(Option::as_ref);
@@ -73,11 +93,11 @@ pub fn decide(context: &Context, subject: Subject<'_>) -> (Decision, Option<Rend
     // already.
     let unprepared = judge(&desired, subject, None);
     if matches!(unprepared, Decision::AlreadyInstalled { .. }) {
-        return (unprepared, None);
+        return unprepared.into();
     }
     let imported = match imported {
         Ok(imported) => imported,
-        Err(error) => return (configuration(format!("{error:#}")), None),
+        Err(error) => return configuration(format!("{error:#}")).into(),
     };
     let here = match imported {
         Some(_) => Ok(()),
@@ -95,17 +115,50 @@ pub fn decide(context: &Context, subject: Subject<'_>) -> (Decision, Option<Rend
         Err(_) => Ok(None),
     });
     match prepared {
-        Ok(Some((rendered, preparation))) => {
+        Ok(Some(prepared)) => {
             let desired = DesiredMachine {
-                config: rendered.digest,
+                config: prepared.document.digest,
                 ..desired
             };
-            (judge(&desired, subject, Some(&preparation)), Some(rendered))
+            Judgement {
+                decision: judge(&desired, subject, Some(&prepared.preparation)),
+                document: Some(prepared.document),
+                work: prepared.work,
+            }
         }
         // It is the planner that says why no disk fits.
-        Ok(None) => (unprepared, None),
-        Err(cause) => (configuration(cause), None),
+        Ok(None) => unprepared.into(),
+        Err(cause) => configuration(cause).into(),
     }
+}
+
+/// What would happen to a declared machine, disk by disk.
+///
+/// # Errors
+///
+/// The machine is not of this cluster.
+pub fn preview(context: &Context, subject: Subject<'_>) -> Result<Preview, String> {
+    let Subject {
+        cluster,
+        machine,
+        inventory,
+        ..
+    } = subject;
+    let desired = cluster.desired(machine, Sha256([0; 32]));
+    let desired = desired.ok_or_else(|| format!("{} is not of this cluster", machine.name))?;
+    let Judgement { decision, work, .. } = decide(context, subject);
+    let imported = Imported::find(&context.options.images, desired.image.sha256).ok();
+    let imported = imported.flatten();
+    // What keeps the table from being read refused the installation, if it matters to it.
+    let table = plan::system_disk(&desired, inventory)
+        .ok()
+        .and_then(|system| {
+            image_table(context, cluster, machine, imported.as_ref(), system).unwrap_or_default()
+        });
+    let (intents, further) = intents::intents(&decision, inventory, table.as_ref(), work.as_ref());
+    Ok(preview::preview(
+        &desired, inventory, decision, &intents, further,
+    ))
 }
 
 /// Whatever the URL or file in cluster.yaml: what was imported has the same content.
@@ -117,10 +170,11 @@ fn with_import(desired: DesiredMachine, imported: Option<&Imported>) -> DesiredM
 
 /// The document alone, for a machine whose plan was made before.
 pub fn document(context: &Context, subject: Subject<'_>) -> Result<Rendered, String> {
-    match decide(context, subject) {
-        (_, Some(rendered)) => Ok(rendered),
-        (Decision::Refuse { refusal }, None) => Err(refusal.cause),
-        (_, None) => Err("there is nothing to install".to_owned()),
+    let judgement = decide(context, subject);
+    match (judgement.document, judgement.decision) {
+        (Some(document), _) => Ok(document),
+        (None, Decision::Refuse { refusal }) => Err(refusal.cause),
+        (None, _) => Err("there is nothing to install".to_owned()),
     }
 }
 
@@ -140,13 +194,19 @@ fn judge(
 }
 
 /// What the agent fetches, and what that does with the disks.
+struct Prepared {
+    document: Rendered,
+    preparation: Preparation,
+    work: Option<Operations>,
+}
+
 fn prepare(
     context: &Context,
     subject: Subject<'_>,
     desired: &DesiredMachine,
     system: &inventory::Disk,
     table: impl Fn() -> Result<Option<ImageTable>, String>,
-) -> Result<(Rendered, Preparation), String> {
+) -> Result<Prepared, String> {
     let Subject {
         cluster,
         machine,
@@ -170,7 +230,11 @@ fn prepare(
             disks: own_ignition::data_disks(&compiled.config, inventory, system)?,
             ..Preparation::default()
         };
-        return Ok((Rendered::new(compiled.json.into_bytes()), preparation));
+        return Ok(Prepared {
+            document: Rendered::new(compiled.json.into_bytes()),
+            preparation,
+            work: None,
+        });
     }
     let compiled = render::compiled(config, cluster, machine, None)?;
     let table = match disks::concerns(&compiled.config) {
@@ -202,7 +266,11 @@ fn prepare(
     };
     let preparation =
         disks::preparation(&compiled.config, &work, facts, &context.options.toolbox())?;
-    Ok((Rendered::of(&work)?, preparation))
+    Ok(Prepared {
+        document: Rendered::of(&work)?,
+        preparation,
+        work: Some(work),
+    })
 }
 
 /// Judges an image file by its head, without a machine: one that brings Ignition along has to have

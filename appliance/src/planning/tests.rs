@@ -18,6 +18,7 @@ use crate::render::Rendered;
 use hardway_recognition::fixture::gpt_disk;
 
 mod imports;
+mod previews;
 
 /// What a machine of the tests is to become.
 pub fn desired() -> DesiredMachine {
@@ -130,7 +131,8 @@ impl Machine {
             agent: "0.1.0",
             confirmation_key: "key",
         };
-        decide(context, subject)
+        let judgement = decide(context, subject);
+        (judgement.decision, judgement.document)
     }
 
     #[track_caller]

@@ -13,6 +13,7 @@
 //! | [`layout`] | what stands on a disk, exactly |
 //! | [`receipt`] | what an installation leaves on the disk |
 //! | [`plan`] | desired + inventory → the ordered steps, or a refusal |
+//! | [`preview`] | the plan as a difference: kept, created, destroyed |
 //! | [`lifecycle`] | state + event + now → state and effects |
 //! | [`doctor`] | what is wrong with a boot that fell silent |
 //! | [`messages`] | what agent and appliance say to each other |
@@ -30,6 +31,7 @@ pub mod layout;
 pub mod lifecycle;
 pub mod messages;
 pub mod plan;
+pub mod preview;
 pub mod quantity;
 pub mod receipt;
 pub mod view;

@@ -7,6 +7,7 @@ mod steps;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::choose::describe_content;
 use crate::desired::{AfterInstall, Compression, ConfigApplier, DesiredMachine};
 use crate::identity::Sha256;
 use crate::inventory::{Content, Disk, Inventory};

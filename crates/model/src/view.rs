@@ -6,6 +6,7 @@
 //! | `GET /api/v1/machines` | list of [`MachineView`] |
 //! | `GET /api/v1/machines/NAME` | [`MachineDetail`] |
 //! | `GET /api/v1/machines/NAME/boot.pcap` (token) | what it said while it booted, for a packet analyser |
+//! | `GET /api/v1/machines/NAME/plan` | [`crate::preview::Preview`]: what would happen now, by its last inventory |
 //! | `GET /api/v1/leases` | list of [`LeaseView`] |
 //! | `GET /api/v1/events` | server-sent events: `event: machine`, data a [`MachineView`] |
 //! | `POST /api/v1/machines/NAME/grants` (token) | [`GrantRequest`] → 201 |

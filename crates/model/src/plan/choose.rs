@@ -218,7 +218,7 @@ pub(super) fn describe(disk: &Disk) -> String {
     format!("{} ({}, {})", disk.path, disk.id(), ByteSize(disk.size))
 }
 
-pub(super) fn describe_content(content: &Content) -> String {
+pub(crate) fn describe_content(content: &Content) -> String {
     match content {
         Content::Blank => "nothing".to_owned(),
         Content::Ours { receipt } => {
