@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use crate::fleet::Fleet;
 use crate::init::Ending;
 use crate::metrics::Metrics;
+use crate::seal::Sealer;
 use crate::serve::boot_files::BootFiles;
 use crate::{checks, doctor, images, planning};
 
@@ -66,6 +67,8 @@ pub struct Context {
     pub options: Arc<Options>,
     /// The token that writes to the API need.
     pub admin_token: Arc<str>,
+    /// What receipts are signed with.
+    pub sealer: Arc<Sealer>,
     /// When `hardway serve` started.
     pub started: Instant,
     /// What the readiness checks found.

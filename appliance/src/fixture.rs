@@ -13,6 +13,7 @@ use tower::ServiceExt as _;
 use crate::context::{Context, Options};
 use crate::fleet::Fleet;
 use crate::journal::Journal;
+use crate::seal::Sealer;
 use crate::serve::boot_files::BootFiles;
 use crate::{api, configuration};
 
@@ -90,6 +91,7 @@ impl Appliance {
                 only: Vec::new(),
             }),
             admin_token: TOKEN.into(),
+            sealer: Arc::new(Sealer::load(folder.path()).unwrap()),
             started: Instant::now(),
             checks: Arc::default(),
             documents: Arc::default(),

@@ -46,6 +46,7 @@ mod local_folder;
 mod metrics;
 mod planning;
 mod render;
+mod seal;
 mod serve;
 mod token;
 mod toolbox;
@@ -81,6 +82,8 @@ enum Command {
     /// Permit something once
     #[command(subcommand)]
     Grant(cli::operator::GrantCommand),
+    /// Let a machine be installed whose profile says `install: when-armed`
+    Arm(cli::operator::MachineName),
     /// Install a machine again, as a new generation
     Reinstall(cli::operator::MachineName),
     /// Save what a machine said while it booted, for a packet analyser
@@ -155,6 +158,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Plan(arguments) => cli::plan::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Machine(command) => cli::operator::machine(&command).map(|()| ExitCode::SUCCESS),
         Command::Grant(command) => cli::operator::grant(&command).map(|()| ExitCode::SUCCESS),
+        Command::Arm(machine) => cli::operator::arm(&machine).map(|()| ExitCode::SUCCESS),
         Command::Reinstall(machine) => {
             cli::operator::reinstall(&machine).map(|()| ExitCode::SUCCESS)
         }

@@ -6,16 +6,17 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use hardway_model::cluster::Cluster;
 use hardway_model::identity::Sha256;
-use hardway_model::lifecycle::{Event, MachineState, Phase};
+use hardway_model::lifecycle::{Event, MachineState, Phase, Severity};
 use hardway_model::messages::{AgentEvent, ConfigRequest, Hello, Orders, Report, Running, Time};
 use hardway_model::plan::Decision;
+use hardway_model::receipt::Seal;
 
 use super::ApiError;
 use super::request::Body;
 use crate::context::Context;
 use crate::fleet::same_secret;
-use crate::planning::{self, Subject};
-use crate::{clock, token};
+use crate::planning::{self, Armed, Subject};
+use crate::{clock, seal, token};
 
 /// Seconds after which a held agent says hello again.
 const RETRY: u32 = 10;
@@ -50,7 +51,15 @@ pub async fn hello(
         confirmation_key: confirmation_key.clone(),
         fetched: hello.fetched,
     };
+    let stranger = stranger(&context, &name, &decision);
     context.fleet.record(&name, event).await?;
+    if let Some(text) = stranger {
+        let severity = Severity::Warning;
+        context
+            .fleet
+            .record(&name, Event::Note { text, severity })
+            .await?;
+    }
     // A key from before, which the system on the disk has, stays good: the state says which it is.
     let snapshot = context.fleet.snapshot();
     let state = snapshot.machines.get(&name);
@@ -67,6 +76,25 @@ pub async fn hello(
             retry_after: RETRY,
         },
     }))
+}
+
+/// What to tell of a machine that is taken over by a receipt alone, which this appliance did not sign.
+fn stranger(context: &Context, name: &str, decision: &Decision) -> Option<String> {
+    let Decision::AlreadyInstalled { receipt, .. } = decision else {
+        return None;
+    };
+    let snapshot = context.fleet.snapshot();
+    if snapshot.machines.get(name)?.installed.is_some() {
+        return None;
+    }
+    let by = match (context.sealer.judge(receipt), &receipt.signature) {
+        (Seal::Own, _) => return None,
+        (_, Some(signature)) => format!("by the appliance with key {}", signature.key),
+        (_, None) => "by nobody".to_owned(),
+    };
+    Some(format!(
+        "taken over as it stands: nothing else is known of it here, and its receipt is signed {by}"
+    ))
 }
 
 /// The key of an installation that is ordered and not finished. It stays, because it is part of the
@@ -120,6 +148,7 @@ fn judge(context: &Context, hello: &Hello, name: &str, key: &str) -> Result<Deci
         inventory,
         agent: &hello.agent,
         confirmation_key: key,
+        armed: Armed::For(state.armed.as_ref()),
     };
     let judgement = planning::decide(context, subject);
     if let Some(document) = judgement.document {
@@ -198,6 +227,7 @@ fn render_again(
         inventory: inventory.ok_or_else(|| conflict(format!("{name} showed no hardware")))?,
         agent: "",
         confirmation_key: state.confirmation_key.as_deref().unwrap_or_default(),
+        armed: Armed::For(state.armed.as_ref()),
     };
     let document = planning::document(context, subject).map_err(conflict)?;
     if document.digest != planned {
@@ -236,8 +266,13 @@ pub async fn running(
 ) -> Result<StatusCode, ApiError> {
     let snapshot = context.fleet.snapshot();
     let state = snapshot.machines.get(&running.machine);
-    let key = state.and_then(|state| state.confirmation_key.as_deref());
-    if !key.is_some_and(|key| same_secret(key, &running.key)) {
+    let is_right = state.is_some_and(|state| {
+        let key = state.confirmation_key.as_deref();
+        key.is_some_and(|key| same_secret(key, &running.key))
+            // A digest of 128 random bits tells nothing by the time it takes to compare.
+            || state.adopted_confirmation == Some(seal::of_key(&running.key))
+    });
+    if !is_right {
         return Err(ApiError::new(
             StatusCode::FORBIDDEN,
             "this confirmation key is not the machine's",

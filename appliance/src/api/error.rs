@@ -21,6 +21,11 @@ impl ApiError {
         }
     }
 
+    /// How it is answered.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// What went wrong.
     pub fn message(&self) -> &str {
         &self.message

@@ -17,7 +17,7 @@ mod events;
 pub mod files;
 mod metrics;
 mod network;
-mod operator;
+pub mod operator;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -37,6 +37,7 @@ pub fn router(context: Context) -> Router {
         // Pages.
         .route("/", get(ui::rack))
         .route("/machines/{name}", get(ui::machine))
+        .route("/machines/{name}/plan", get(ui::plan))
         .route("/assets/{name}", get(ui::asset))
         .route("/favicon.ico", get(ui::icon))
         // iPXE.
@@ -63,6 +64,7 @@ pub fn router(context: Context) -> Router {
         .route("/api/v1/machines/{name}", get(operator::machine))
         .route("/api/v1/machines/{name}/plan", get(operator::plan))
         .route("/api/v1/machines/{name}/grants", post(operator::grant))
+        .route("/api/v1/machines/{name}/arm", post(operator::arm))
         .route(
             "/api/v1/machines/{name}/reinstall",
             post(operator::reinstall),

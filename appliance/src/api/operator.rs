@@ -5,9 +5,10 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use hardway_model::cluster::{Cluster, Machine};
+use hardway_model::desired::InstallPolicy;
 use hardway_model::inventory::Inventory;
 use hardway_model::lifecycle::{Event, MachineState};
-use hardway_model::plan::{Decision, Grant};
+use hardway_model::plan::{Arming, Decision, Grant, Step};
 use hardway_model::preview::Preview;
 use hardway_model::view::{GrantRequest, MachineDetail, MachineView};
 use hardway_netboot::dhcp::Lease;
@@ -21,7 +22,7 @@ use crate::clock;
 use crate::context::Context;
 use crate::init::Ending;
 use crate::journal::Contents;
-use crate::planning::{self, Subject};
+use crate::planning::{self, Armed, Subject};
 
 /// Plans that are worked out at once for whoever asks. Each takes a thread, and seconds where its
 /// configuration names others; the agents' own are not kept waiting by it.
@@ -50,15 +51,20 @@ pub async fn plan(
     State(context): State<Context>,
     Path(name): Path<String>,
 ) -> Result<Json<Preview>, ApiError> {
+    preview(context, name).await.map(Json)
+}
+
+/// The plan as it stands, in turn with everybody else who asks.
+pub async fn preview(context: Context, name: String) -> Result<Preview, ApiError> {
     let turn = ASKED.acquire().await.map_err(anyhow::Error::from)?;
     let planned = tokio::task::spawn_blocking(move || {
         // Kept until the work is done, even when nobody waits for it any more.
         let _turn = turn;
         let known = Known::of(&context, &name)?;
         let conflict = |message| ApiError::new(StatusCode::CONFLICT, message);
-        planning::preview(&context, known.subject()).map_err(conflict)
+        planning::preview(&context, known.subject(Armed::Supposed)).map_err(conflict)
     });
-    planned.await.map_err(anyhow::Error::from)?.map(Json)
+    planned.await.map_err(anyhow::Error::from)?
 }
 
 /// `POST /api/v1/machines/NAME/grants`
@@ -81,6 +87,24 @@ pub async fn grant(
     };
     context.fleet.record(&name, event).await?;
     Ok((StatusCode::CREATED, Json(grant)))
+}
+
+/// `POST /api/v1/machines/NAME/arm`
+pub async fn arm(
+    _: Operator,
+    State(context): State<Context>,
+    Path(name): Path<String>,
+) -> Result<impl IntoResponse, ApiError> {
+    let judged = {
+        let (context, name) = (context.clone(), name.clone());
+        tokio::task::spawn_blocking(move || what_to_arm(&context, &name))
+    };
+    let arming = judged.await.map_err(anyhow::Error::from)??;
+    let event = Event::Arm {
+        arming: arming.clone(),
+    };
+    context.fleet.record(&name, event).await?;
+    Ok((StatusCode::CREATED, Json(arming)))
 }
 
 /// `POST /api/v1/machines/NAME/reinstall`
@@ -157,7 +181,7 @@ impl Known {
         })
     }
 
-    fn subject(&self) -> Subject<'_> {
+    fn subject<'a>(&'a self, armed: Armed<'a>) -> Subject<'a> {
         Subject {
             cluster: &self.cluster,
             machine: &self.machine,
@@ -165,7 +189,38 @@ impl Known {
             inventory: &self.inventory,
             agent: env!("CARGO_PKG_VERSION"),
             confirmation_key: self.state.confirmation_key.as_deref().unwrap_or_default(),
+            armed,
         }
+    }
+}
+
+/// The generation and the disk of the plan as it stands.
+fn what_to_arm(context: &Context, name: &str) -> Result<Arming, ApiError> {
+    let conflict = |message: String| Err(ApiError::new(StatusCode::CONFLICT, message));
+    let known = Known::of(context, name)?;
+    let profile = known.cluster.profile(&known.machine.profile);
+    if profile.is_none_or(|profile| profile.install == InstallPolicy::Automatic) {
+        return conflict(format!(
+            "{name} needs no arming: its profile `{}` does not say `install: when-armed`",
+            known.machine.profile
+        ));
+    }
+    match planning::decide(context, known.subject(Armed::Supposed)).decision {
+        Decision::Install { plan, .. } => {
+            let disk = plan.steps.iter().find_map(|step| match step {
+                Step::ClaimDisk { disk, .. } => Some(disk.id.clone()),
+                _ => None,
+            });
+            Ok(Arming {
+                generation: plan.generation,
+                disk: disk.unwrap_or_default(),
+            })
+        }
+        Decision::AlreadyInstalled { receipt, .. } => conflict(format!(
+            "generation {} stands on disk {} already; `hardway reinstall {name}` wants another",
+            receipt.generation, receipt.disk
+        )),
+        Decision::Refuse { refusal } => conflict(format!("{}. {}", refusal.cause, refusal.remedy)),
     }
 }
 
@@ -184,7 +239,7 @@ fn disk_to_grant(context: &Context, name: &str, disk: Option<String>) -> Result<
             )),
         };
     }
-    let waiting = match planning::decide(context, known.subject()).decision {
+    let waiting = match planning::decide(context, known.subject(Armed::Supposed)).decision {
         Decision::Refuse { refusal } => refusal.grantable,
         Decision::Install { .. } | Decision::AlreadyInstalled { .. } => Vec::new(),
     };

@@ -4,6 +4,7 @@
 mod disks;
 mod network;
 mod operator;
+mod receipts;
 mod starting;
 
 use axum::http::StatusCode;
@@ -114,7 +115,9 @@ async fn a_blank_machine_goes_all_the_way() {
         StatusCode::NO_CONTENT
     );
     assert_eq!(row(&appliance, "node1").await.installs_begun, 1);
-    let installed = AgentEvent::Installed { receipt };
+    let installed = AgentEvent::Installed {
+        receipt: Box::new(receipt),
+    };
     assert_eq!(
         report(&appliance, &token, 2, installed.clone()).await,
         StatusCode::NO_CONTENT
@@ -198,7 +201,7 @@ async fn a_stranger_that_names_its_hardware_after_an_installed_machine_gets_no_c
         _ => None,
     });
     let installed = AgentEvent::Installed {
-        receipt: receipt.unwrap(),
+        receipt: Box::new(receipt.unwrap()),
     };
     report(&appliance, &token, 1, installed).await;
 

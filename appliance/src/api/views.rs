@@ -113,6 +113,7 @@ pub async fn detail(context: &Context, name: &str) -> Result<MachineDetail, ApiE
         installed: state.installed.clone(),
         planned: state.planned.clone(),
         grants: state.grants.clone(),
+        armed: state.armed.clone(),
         boot: state.boot.clone(),
         timeline: context.fleet.timeline(name).await?,
     })

@@ -1,6 +1,6 @@
 //! Looks at machines and acts on them, over the API.
 
-use hardway_model::plan::Grant;
+use hardway_model::plan::{Arming, Grant};
 use hardway_model::view::{GrantRequest, MachineDetail, MachineView};
 use serde_json::Value;
 
@@ -88,6 +88,19 @@ pub fn grant(command: &GrantCommand) -> anyhow::Result<()> {
     println!(
         "disk {} of {} may be written once",
         grant.disk, machine.name
+    );
+    Ok(())
+}
+
+/// `hardway arm NAME`
+pub fn arm(machine: &MachineName) -> anyhow::Result<()> {
+    let answer = machine
+        .appliance
+        .post(&machine.path("/arm"), &Value::Null)?;
+    let arming: Arming = serde_json::from_str(&answer)?;
+    println!(
+        "generation {} of {} may be installed on disk {}",
+        arming.generation, machine.name, arming.disk
     );
     Ok(())
 }

@@ -19,13 +19,13 @@ use hardway_model::desired::{Compression, ConfigApplier, DesiredImage, DesiredMa
 use hardway_model::identity::Sha256;
 use hardway_model::inventory::{self, Inventory};
 use hardway_model::lifecycle::MachineState;
-use hardway_model::plan::{self, Decision, Preparation, Refusal, RefusalReason};
+use hardway_model::plan::{self, Arming, Decision, Preparation, Refusal, RefusalReason};
 use hardway_model::preview::{self, Preview};
 
 use crate::context::Context;
 use crate::imported::Imported;
 use crate::render::{self, Rendered};
-use crate::{clock, images};
+use crate::{clock, images, seal};
 
 mod disks;
 mod documents;
@@ -56,6 +56,17 @@ pub struct Subject<'a> {
     pub agent: &'a str,
     /// What its system will confirm with.
     pub confirmation_key: &'a str,
+    /// What it is armed for; to show a plan beforehand, what it could be armed for.
+    pub armed: Armed<'a>,
+}
+
+/// Whether a machine whose profile says `install: when-armed` may be installed.
+#[derive(Clone, Copy)]
+pub enum Armed<'a> {
+    /// For this, if for anything.
+    For(Option<&'a Arming>),
+    /// It is asked what would happen if it were.
+    Supposed,
 }
 
 /// What the planner says of a declared machine, and what it rests on.
@@ -80,6 +91,32 @@ impl From<Decision> for Judgement {
 
 /// What the planner says of a declared machine.
 pub fn decide(context: &Context, subject: Subject<'_>) -> Judgement {
+    let hardware = believable(context, subject);
+    let believed = Subject {
+        inventory: &hardware,
+        ..subject
+    };
+    let judgement = decide_by(context, believed);
+    let decision = plan::bound_to(judgement.decision, subject.inventory);
+    Judgement {
+        decision: match context.sealer.sign(decision) {
+            Ok(signed) => signed,
+            Err(error) => configuration(format!("{error:#}")),
+        },
+        ..judgement
+    }
+}
+
+/// The hardware without what its receipts only claim.
+fn believable(context: &Context, subject: Subject<'_>) -> Inventory {
+    let state = subject.state;
+    let known = state.installed.as_ref().map(|_| state.generation);
+    plan::believable(subject.inventory, known, |receipt| {
+        context.sealer.judge(receipt)
+    })
+}
+
+fn decide_by(context: &Context, subject: Subject<'_>) -> Judgement {
     let Subject {
         cluster, machine, ..
     } = subject;
@@ -139,11 +176,9 @@ pub fn decide(context: &Context, subject: Subject<'_>) -> Judgement {
 /// The machine is not of this cluster.
 pub fn preview(context: &Context, subject: Subject<'_>) -> Result<Preview, String> {
     let Subject {
-        cluster,
-        machine,
-        inventory,
-        ..
+        cluster, machine, ..
     } = subject;
+    let inventory = &believable(context, subject);
     let desired = cluster.desired(machine, Sha256([0; 32]));
     let desired = desired.ok_or_else(|| format!("{} is not of this cluster", machine.name))?;
     let Judgement { decision, work, .. } = decide(context, subject);
@@ -183,12 +218,23 @@ fn judge(
     subject: Subject<'_>,
     preparation: Option<&Preparation>,
 ) -> Decision {
+    let supposed = plan::system_disk(desired, subject.inventory).ok();
+    let supposed = supposed.map(|disk| Arming {
+        generation: subject.state.generation,
+        disk: disk.id(),
+    });
     let circumstances = plan::Circumstances {
         generation: subject.state.generation,
         grants: &subject.state.grants,
+        armed: match subject.armed {
+            Armed::For(arming) => arming,
+            Armed::Supposed => supposed.as_ref(),
+        },
         preparation,
         now: clock::now() / 1000,
         agent: subject.agent,
+        appliance: env!("CARGO_PKG_VERSION"),
+        confirmation: Some(seal::of_key(subject.confirmation_key)),
     };
     plan::plan(desired, subject.inventory, circumstances)
 }

@@ -4,7 +4,7 @@ use hardway_ignition::{Operation, Operations};
 use hardway_model::cluster::Cluster;
 use hardway_model::desired::{
     AfterInstall, Compression, ConfigApplier, DesiredImage, DesiredMachine, DiskSelector,
-    WipePolicy,
+    InstallPolicy, WipePolicy,
 };
 use hardway_model::identity::Sha256;
 use hardway_model::inventory::{Content, Disk, Inventory};
@@ -12,7 +12,7 @@ use hardway_model::layout::{Layout, Signature};
 use hardway_model::lifecycle::MachineState;
 use hardway_model::plan::{Decision, Plan, Step};
 
-use super::{Subject, decide};
+use super::{Armed, Subject, decide};
 use crate::fixture::{Appliance, MAC, inventory};
 use crate::render::Rendered;
 use hardway_recognition::fixture::gpt_disk;
@@ -36,6 +36,7 @@ pub fn desired() -> DesiredMachine {
         },
         disk: DiskSelector::default(),
         wipe: WipePolicy::Never,
+        install: InstallPolicy::Automatic,
         after_install: AfterInstall::Kexec,
         read_back: true,
         kernel_arguments: Vec::new(),
@@ -130,6 +131,7 @@ impl Machine {
             inventory: &self.inventory,
             agent: "0.1.0",
             confirmation_key: "key",
+            armed: Armed::For(None),
         };
         let judgement = decide(context, subject);
         (judgement.decision, judgement.document)

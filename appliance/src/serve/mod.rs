@@ -19,6 +19,7 @@ use crate::context::{Context, Options, UNDER_INIT};
 use crate::fleet::Fleet;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
+use crate::seal::Sealer;
 use crate::{checks, configuration, doctor, images, token};
 
 pub mod boot_files;
@@ -64,6 +65,7 @@ async fn serve(options: Options) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(state)
         .with_context(|| format!("making the state folder {}", state.display()))?;
     let admin_token = token::load(&options)?;
+    let sealer = Sealer::load(state)?;
     let journal = Journal::open(&state.join("journal.redb"))?;
     let fleet = Fleet::start(journal, &state.join("leases.log"))?;
     let (ending, mut endings) = mpsc::channel(1);
@@ -78,6 +80,7 @@ async fn serve(options: Options) -> anyhow::Result<ExitCode> {
         recorder: Arc::default(),
         fleet,
         admin_token: admin_token.into(),
+        sealer: Arc::new(sealer),
         started: Instant::now(),
         checks: Arc::default(),
         documents: Arc::default(),

@@ -4,11 +4,13 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
+use hardway_model::preview::Fate;
 
-use crate::api::{ApiError, views};
+use crate::api::{ApiError, operator, views};
 use crate::clock;
 use crate::context::Context;
 
+pub mod difference;
 pub mod rows;
 #[cfg(test)]
 mod tests;
@@ -49,6 +51,17 @@ struct MachinePage {
     orders: Vec<String>,
     nics: Vec<Nic>,
     timeline: Vec<Line>,
+}
+
+#[derive(Template)]
+#[template(path = "plan.html")]
+struct PlanPage {
+    top: Top,
+    name: String,
+    /// Class and text of each line of the difference.
+    lines: Vec<(&'static str, String)>,
+    /// Why there is none.
+    absent: String,
 }
 
 #[derive(Template)]
@@ -106,6 +119,39 @@ pub async fn machine(
         row: Row::new(detail.machine, clock::now()),
     };
     html(StatusCode::OK, &page)
+}
+
+/// `GET /machines/NAME/plan`: what would happen to each disk, by the last inventory.
+pub async fn plan(
+    State(context): State<Context>,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
+    let top = top(&context);
+    let preview = operator::preview(context, name.clone()).await;
+    let (status, lines, absent) = match preview {
+        Ok(preview) => {
+            let lines = difference::lines(&preview).into_iter();
+            let lines = lines.map(|line| (class(line.fate), line.text)).collect();
+            (StatusCode::OK, lines, String::new())
+        }
+        Err(error) => (error.status(), Vec::new(), error.message().to_owned()),
+    };
+    let page = PlanPage {
+        top,
+        name,
+        lines,
+        absent,
+    };
+    html(status, &page)
+}
+
+fn class(fate: Option<Fate>) -> &'static str {
+    match fate {
+        Some(Fate::Created) => "created",
+        Some(Fate::Changed) => "changed",
+        Some(Fate::Destroyed) => "destroyed",
+        Some(Fate::Kept) | None => "",
+    }
 }
 
 /// `GET /assets/NAME`

@@ -49,6 +49,16 @@ async fn pages_escape_everything() {
     ] {
         assert!(page.contains(part), "{part}: {page}");
     }
+    // The same disk on the page of its plan.
+    let (status, page) = appliance.get("/machines/node1/plan").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(!page.contains("<script>alert"), "{page}");
+    for part in ["nothing would be written", "&#60;script&#62;alert"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let (status, page) = appliance.get("/machines/%3Cscript%3E/plan").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert!(page.contains("&#60;script&#62;"), "{page}");
     let (_, rack) = appliance.get("/").await;
     assert!(
         rack.contains("/machines/node1") && rack.contains("phase held"),

@@ -19,6 +19,8 @@ pub struct DesiredMachine {
     pub disk: DiskSelector,
     /// What may happen to a disk that is not blank.
     pub wipe: WipePolicy,
+    /// Whether an installation begins by itself.
+    pub install: InstallPolicy,
     /// How control passes to the installed system.
     pub after_install: AfterInstall,
     /// Whether everything that was written is read back from the disk and compared.
@@ -149,6 +151,18 @@ pub enum WipePolicy {
     IfOurs,
     /// It may be written, whatever it holds.
     Always,
+}
+
+/// When an installation begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cluster", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum InstallPolicy {
+    /// As soon as the machine has shown its hardware and nothing stands against it.
+    #[default]
+    Automatic,
+    /// When the operator has looked at its plan and armed the machine, once a generation.
+    WhenArmed,
 }
 
 /// How control passes to the installed system.

@@ -11,10 +11,11 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::boot::{Asker, BootHistory, Diagnosis, Transfer};
+use crate::identity::Sha256;
 use crate::identity::{Identity, MacAddress};
 use crate::inventory::Inventory;
 use crate::messages::AgentEvent;
-use crate::plan::{Decision, Grant, Refusal};
+use crate::plan::{Arming, Decision, Grant, Refusal};
 use crate::receipt::Receipt;
 
 /// Milliseconds since 1970-01-01 UTC.
@@ -47,10 +48,17 @@ pub struct MachineState {
     /// Unspent grants, at most one a disk. An older journal has one under the old name, or null.
     #[serde(default, alias = "grant", deserialize_with = "one_or_many")]
     pub grants: Vec<Grant>,
+    /// What the operator armed the machine for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub armed: Option<Arming>,
     /// The live boot token.
     pub token: Option<BootToken>,
     /// What the installed system has to present to be believed.
     pub confirmation_key: Option<String>,
+    /// SHA-256 of what a system has to present that was installed before this journal was begun, by its
+    /// receipt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted_confirmation: Option<Sha256>,
     /// The boot id that the installed system last confirmed.
     pub boot_id: Option<String>,
     /// When it was first and last heard of.
@@ -249,6 +257,11 @@ pub enum Event {
     GrantWipe {
         /// The grant.
         grant: Grant,
+    },
+    /// The operator looked at the plan and lets it happen.
+    Arm {
+        /// For what.
+        arming: Arming,
     },
     /// The operator wants the machine installed again.
     Reinstall,

@@ -127,7 +127,7 @@ pub enum AgentEvent {
     /// The disk is complete.
     Installed {
         /// What stands on it.
-        receipt: Receipt,
+        receipt: Box<Receipt>,
     },
     /// Control is about to pass to the installed system. The agent's last word.
     HandingOver {

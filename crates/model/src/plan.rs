@@ -4,10 +4,12 @@ mod choose;
 mod data;
 mod select;
 mod steps;
+mod trust;
 
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::choose::describe_content;
+pub use self::trust::{believable, bound_to};
 use crate::desired::{AfterInstall, Compression, ConfigApplier, DesiredMachine};
 use crate::identity::Sha256;
 use crate::inventory::{Content, Disk, Inventory};
@@ -202,6 +204,15 @@ pub struct Grant {
     pub time: u64,
 }
 
+/// The operator's word that one generation of a machine may be installed on one disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arming {
+    /// The generation.
+    pub generation: u32,
+    /// [`crate::inventory::Disk::id`] of the disk that was shown to get the system.
+    pub disk: String,
+}
+
 /// What the planner decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "decision", rename_all = "kebab-case")]
@@ -255,6 +266,8 @@ pub enum RefusalReason {
     DiskUnusable,
     /// The image is larger than the disk.
     DiskTooSmall,
+    /// Nothing stands against it, and the operator has not armed the machine.
+    NotArmed,
     /// The machine is not declared in cluster.yaml.
     NotDeclared,
     /// cluster.yaml, a config part or an image of this machine is wrong or missing.
@@ -268,12 +281,18 @@ pub struct Circumstances<'a> {
     pub generation: u32,
     /// The machine's unspent grants.
     pub grants: &'a [Grant],
+    /// What the operator armed the machine for.
+    pub armed: Option<&'a Arming>,
     /// What the configuration does with disks; `None`: nothing.
     pub preparation: Option<&'a Preparation>,
     /// Seconds since 1970-01-01 UTC.
     pub now: u64,
     /// Version of the agent that asks, for the receipt.
     pub agent: &'a str,
+    /// Version of the appliance, for the receipt.
+    pub appliance: &'a str,
+    /// SHA-256 of what the installed system will confirm with, for the receipt.
+    pub confirmation: Option<Sha256>,
 }
 
 /// What a configuration does with the machine's disks, worked out from it and the hardware before the

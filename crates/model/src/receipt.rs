@@ -39,6 +39,13 @@ pub struct Receipt {
     pub time: u64,
     /// Version of the agent that wrote it.
     pub agent: String,
+    /// Version of the appliance that planned it; `None` from an older one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub appliance: Option<String>,
+    /// SHA-256 of the key with which the installed system confirms that it runs, so that an appliance
+    /// without its journal believes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmation: Option<Sha256>,
     /// [`crate::inventory::Disk::id`] of the data disks that this installation took: each was blank,
     /// granted or taken already, and is therefore this machine's to write again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -47,6 +54,33 @@ pub struct Receipt {
     /// where on the others it finds what the configuration keeps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blank_data_disks: Vec<String>,
+    /// By whom it is signed; `None` from an older appliance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<ReceiptSignature>,
+}
+
+/// An Ed25519 signature (RFC 8032) of [`Receipt::signed_bytes`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptSignature {
+    /// The appliance's public key: 64 hexadecimal digits.
+    pub key: String,
+    /// The signature: 128 hexadecimal digits.
+    pub value: String,
+}
+
+/// Whose signature a receipt bears, by an appliance's own key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Seal {
+    /// This appliance's.
+    Own,
+    /// Another appliance's, or that of this one before it lost its key. It is right by the key that it
+    /// names.
+    Other,
+    /// Nobody's.
+    None,
+    /// It does not fit what the receipt says.
+    Broken,
 }
 
 /// How far an installation got.
@@ -74,6 +108,15 @@ pub enum ReceiptError {
 }
 
 impl Receipt {
+    /// What a signature is of: the record's JSON without its signature.
+    pub fn signed_bytes(&self) -> Result<Vec<u8>, ReceiptError> {
+        let unsigned = Self {
+            signature: None,
+            ..self.clone()
+        };
+        serde_json::to_vec(&unsigned).map_err(|error| ReceiptError::Damaged(error.to_string()))
+    }
+
     /// The [`LENGTH`] bytes that stand on the disk.
     pub fn encode(&self) -> Result<Vec<u8>, ReceiptError> {
         let json =
@@ -136,6 +179,9 @@ mod tests {
             agent: "0.1.0".into(),
             data_disks: Vec::new(),
             blank_data_disks: Vec::new(),
+            appliance: None,
+            confirmation: None,
+            signature: None,
         }
     }
 
@@ -144,6 +190,26 @@ mod tests {
         let bytes = receipt().encode().unwrap();
         assert_eq!(bytes.len(), LENGTH);
         assert_eq!(Receipt::decode(&bytes).unwrap(), receipt());
+    }
+
+    /// A receipt that an older appliance signed has to be the same bytes to this one.
+    #[test]
+    fn what_is_signed_has_no_signature_and_no_absent_fields() {
+        let signed = Receipt {
+            signature: Some(ReceiptSignature {
+                key: "ab".into(),
+                value: "cd".into(),
+            }),
+            ..receipt()
+        };
+        let text = String::from_utf8(signed.signed_bytes().unwrap()).unwrap();
+        let (digest, config) = ("01".repeat(32), "02".repeat(32));
+        assert_eq!(
+            text,
+            format!(
+                r#"{{"stage":"complete","cluster":"lab","machine":"node1","generation":3,"image":"{digest}","config":"{config}","disk":"QEMU_1","time":1800000000,"agent":"0.1.0"}}"#
+            )
+        );
     }
 
     #[test]

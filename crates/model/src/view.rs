@@ -10,6 +10,7 @@
 //! | `GET /api/v1/leases` | list of [`LeaseView`] |
 //! | `GET /api/v1/events` | server-sent events: `event: machine`, data a [`MachineView`] |
 //! | `POST /api/v1/machines/NAME/grants` (token) | [`GrantRequest`] → 201 |
+//! | `POST /api/v1/machines/NAME/arm` (token) | 201, [`crate::plan::Arming`] |
 //! | `POST /api/v1/machines/NAME/reinstall` (token) | 202 |
 
 use std::net::Ipv4Addr;
@@ -20,7 +21,7 @@ use crate::boot::{BootHistory, Diagnosis};
 use crate::identity::MacAddress;
 use crate::inventory::Inventory;
 use crate::lifecycle::{Figures, Phase, PlannedInstallation, Severity, TimelineEntry, Timestamp};
-use crate::plan::Grant;
+use crate::plan::{Arming, Grant};
 use crate::receipt::Receipt;
 
 /// The appliance itself.
@@ -139,6 +140,9 @@ pub struct MachineDetail {
     pub planned: Option<PlannedInstallation>,
     /// Unspent grants.
     pub grants: Vec<Grant>,
+    /// What the operator armed it for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub armed: Option<Arming>,
     /// Which boot files work on it.
     #[serde(default)]
     pub boot: BootHistory,

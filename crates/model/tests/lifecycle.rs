@@ -4,7 +4,7 @@ mod fixture;
 
 use std::fmt::Write;
 
-use fixture::{desired, disk, foreign, inventory};
+use fixture::{circumstances, desired, disk, foreign, inventory};
 use hardway_model::boot::{Asker, Protocol, Transfer, TransferEnd};
 use hardway_model::desired::{DiskSelector, WipePolicy};
 use hardway_model::inventory::Content;
@@ -84,11 +84,9 @@ impl Story {
     fn hello(&mut self, wipe: WipePolicy, content: Content) -> &mut Self {
         let inventory = inventory(vec![disk('a', 8, content)]);
         let circumstances = Circumstances {
-            generation: self.state.generation,
             grants: &self.state.grants,
-            preparation: None,
             now: self.now / 1000,
-            agent: "0.1.0",
+            ..circumstances(self.state.generation, None)
         };
         let decision = plan(
             &desired(wipe, DiskSelector::default()),
@@ -130,11 +128,11 @@ impl Story {
         })
     }
 
-    fn receipt(&self, generation: u32) -> Receipt {
+    fn receipt(&self, generation: u32) -> Box<Receipt> {
         let Content::Ours { receipt } = fixture::ours(Stage::Complete, "node1", generation) else {
             unreachable!("the fixture makes receipts");
         };
-        *receipt
+        receipt
     }
 
     fn installs(&mut self, generation: u32) -> &mut Self {

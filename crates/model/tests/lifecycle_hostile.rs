@@ -61,7 +61,7 @@ fn figures_and_generations_do_not_overflow() {
     let Content::Ours { receipt } = fixture::ours(Stage::Complete, "node1", u32::MAX) else {
         unreachable!("the fixture makes receipts");
     };
-    let event = report(AgentEvent::Installed { receipt: *receipt });
+    let event = report(AgentEvent::Installed { receipt });
     state = step(state, event, 3000).0;
     assert_eq!(state.installed, None, "nobody ordered that generation");
     state = step(state, Event::Reinstall, 4000).0;

@@ -59,6 +59,7 @@ fn decide(
 ) -> Decision {
     let circumstances = Circumstances {
         grants,
+        armed: None,
         preparation: Some(preparation),
         ..circumstances(2, None)
     };

@@ -116,6 +116,7 @@ proptest! {
         let selector = DiskSelector { path: Some("/dev/vda".into()), ..ANY };
         let asked = Circumstances {
             grants: &grants,
+            armed: None,
             preparation: Some(&preparation),
             ..circumstances(generation, None)
         };

@@ -59,6 +59,9 @@ pub fn installed() -> MachineState {
             agent: "0.1.0".into(),
             data_disks: Vec::new(),
             blank_data_disks: Vec::new(),
+            appliance: None,
+            confirmation: None,
+            signature: None,
         }),
         ..MachineState::default()
     }

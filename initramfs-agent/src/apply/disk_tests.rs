@@ -82,6 +82,9 @@ pub fn receipt(stage: Stage) -> Receipt {
         agent: "0.1.0".into(),
         data_disks: Vec::new(),
         blank_data_disks: Vec::new(),
+        appliance: None,
+        confirmation: None,
+        signature: None,
     }
 }
 

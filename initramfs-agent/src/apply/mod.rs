@@ -195,6 +195,7 @@ fn run(
         Step::CommitDisk { receipt } => {
             let summary = installation.commit(receipt)?;
             let receipt = receipt.clone();
+            let receipt = Box::new(receipt);
             execution.reports.event(AgentEvent::Installed { receipt });
             Ok(summary)
         }

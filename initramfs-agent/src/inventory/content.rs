@@ -206,6 +206,9 @@ mod tests {
             agent: "0.1.0".into(),
             data_disks: Vec::new(),
             blank_data_disks: Vec::new(),
+            appliance: None,
+            confirmation: None,
+            signature: None,
         }
     }
 

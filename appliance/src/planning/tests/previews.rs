@@ -28,6 +28,7 @@ impl Machine {
             inventory: &self.inventory,
             agent: "0.1.0",
             confirmation_key: "key",
+            armed: Armed::For(None),
         };
         let preview = super::super::preview(context, subject).unwrap();
         let sign = |fate| match fate {

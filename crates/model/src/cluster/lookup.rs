@@ -81,6 +81,7 @@ impl Cluster {
             image: image.desired(),
             disk: profile.disk.clone(),
             wipe: profile.wipe,
+            install: profile.install,
             after_install: profile.after_install,
             read_back: profile.read_back,
             kernel_arguments: profile.kernel_arguments.clone(),

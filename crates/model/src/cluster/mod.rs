@@ -22,7 +22,7 @@ use self::raw::read::Located;
 pub use self::template::TemplateError;
 
 use crate::boot::BootFiles;
-use crate::desired::{AfterInstall, ConfigApplier, DiskSelector, WipePolicy};
+use crate::desired::{AfterInstall, ConfigApplier, DiskSelector, InstallPolicy, WipePolicy};
 use crate::identity::{MacAddress, Sha256};
 
 pub mod diagnostics;
@@ -171,6 +171,8 @@ pub struct Profile {
     pub disk: DiskSelector,
     /// What may happen to a disk that is not blank.
     pub wipe: WipePolicy,
+    /// Whether an installation begins by itself.
+    pub install: InstallPolicy,
     /// Whether its machines boot under Secure Boot: by the distribution's signed shim, GRUB and kernel.
     pub secure_boot: bool,
     /// How control passes to the installed system.

@@ -24,7 +24,7 @@ pub(super) fn apply(transition: &mut Transition, sequence: u64, event: AgentEven
         _ => false,
     };
     match event {
-        AgentEvent::Installed { receipt } => installed(transition, receipt),
+        AgentEvent::Installed { receipt } => installed(transition, *receipt),
         _ if !is_new => {}
         AgentEvent::StepStarted { step } => started(transition, step),
         AgentEvent::Progress {

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::boot::Asker;
 use crate::inventory::Inventory;
-use crate::plan::{Decision, Plan, Refusal, Step};
+use crate::plan::{Arming, Decision, Plan, Refusal, Step};
 use crate::quantity::{ByteSize, Elapsed};
 use crate::receipt::{Receipt, Stage};
 
@@ -37,7 +37,11 @@ pub(super) fn step(
     transition.state.generation = transition.state.generation.max(1);
     if !matches!(
         event,
-        Event::GrantWipe { .. } | Event::Reinstall | Event::Note { .. } | Event::Diagnosed { .. }
+        Event::GrantWipe { .. }
+            | Event::Arm { .. }
+            | Event::Reinstall
+            | Event::Note { .. }
+            | Event::Diagnosed { .. }
     ) {
         transition.state.first_seen.get_or_insert(now);
         transition.state.last_seen = Some(now);
@@ -134,6 +138,16 @@ impl Transition {
                 self.state.grants.retain(|older| older.disk != grant.disk);
                 self.state.grants.push(grant);
             }
+            Event::Arm { arming } => {
+                if self.state.armed.as_ref() != Some(&arming) {
+                    let Arming { generation, disk } = &arming;
+                    let text = format!(
+                        "operator armed it: generation {generation} may be installed on disk {disk}"
+                    );
+                    self.tell(Severity::Info, text);
+                    self.state.armed = Some(arming);
+                }
+            }
             Event::Reinstall => {
                 let reached = self.installed_generation().max(self.state.generation);
                 self.state.generation = reached.saturating_add(1);
@@ -213,6 +227,7 @@ impl Transition {
     fn order(&mut self, plan: &Plan, spends: Vec<String>, confirmation_key: String) {
         self.state.phase = Phase::Agent;
         self.state.confirmation_key = Some(confirmation_key);
+        self.state.adopted_confirmation = None;
         let planned = complete_receipt(plan).map(|receipt| PlannedInstallation {
             receipt: receipt.clone(),
             spends,
@@ -254,6 +269,13 @@ impl Transition {
         }
         self.state.generation = self.state.generation.max(receipt.generation);
         self.spend_older_grants(&receipt);
+        // Of an installation on record the key itself is known.
+        let is_known = |known: &Receipt| {
+            (known.generation, known.confirmation) == (receipt.generation, receipt.confirmation)
+        };
+        if !self.state.installed.as_ref().is_some_and(is_known) {
+            self.state.adopted_confirmation = receipt.confirmation;
+        }
         self.state.installed = Some(receipt);
         self.state.planned = None;
         self.state.phase = Phase::Installed;

@@ -2,7 +2,7 @@
 
 use super::steps::{self, Disks};
 use super::{Circumstances, Decision, Grant, Refusal, RefusalReason, data};
-use crate::desired::{DesiredMachine, WipePolicy};
+use crate::desired::{DesiredMachine, InstallPolicy, WipePolicy};
 use crate::inventory::{Content, Disk, Inventory};
 use crate::quantity::ByteSize;
 use crate::receipt::{Receipt, Stage};
@@ -51,6 +51,7 @@ fn permitted<'a>(
     if !closed.is_empty() {
         return Err(not_blank(desired, &closed));
     }
+    must_be_armed(desired, system, circumstances)?;
     let begins_blank = |disk: &&Disk| data::begins_blank(desired, inventory, system, disk);
     let (blank, kept) = data.into_iter().partition(begins_blank);
     let disks = Disks {
@@ -81,6 +82,33 @@ fn must_hold(desired: &DesiredMachine, disk: &Disk) -> Result<(), Refusal> {
         }),
         _ => Ok(()),
     }
+}
+
+/// The last question: everything else allows the installation.
+fn must_be_armed(
+    desired: &DesiredMachine,
+    disk: &Disk,
+    circumstances: Circumstances<'_>,
+) -> Result<(), Refusal> {
+    let is_armed = circumstances.armed.is_some_and(|armed| {
+        armed.generation == circumstances.generation && armed.disk == disk.id()
+    });
+    if desired.install == InstallPolicy::Automatic || is_armed {
+        return Ok(());
+    }
+    let machine = &desired.machine;
+    Err(Refusal {
+        reason: RefusalReason::NotArmed,
+        cause: format!(
+            "generation {} is ready to be installed on {}, and waits to be armed",
+            circumstances.generation,
+            describe(disk)
+        ),
+        remedy: format!(
+            "`hardway plan {machine}` shows what would happen, `hardway arm {machine}` lets it happen"
+        ),
+        grantable: Vec::new(),
+    })
 }
 
 /// The disk that holds this machine's finished installation, whatever the selector says by now. A

@@ -143,6 +143,9 @@ fn receipt(
         agent: circumstances.agent.to_owned(),
         data_disks: disks.data().map(Disk::id).collect(),
         blank_data_disks: disks.blank.iter().map(|disk| disk.id()).collect(),
+        appliance: Some(circumstances.appliance.to_owned()),
+        confirmation: circumstances.confirmation,
+        signature: None,
     }
 }
 

@@ -131,6 +131,7 @@ fn profile(
         image: image?.value.clone(),
         disk: disk.unwrap_or_default(),
         wipe: profile.wipe.value().copied().unwrap_or_default(),
+        install: profile.install.value().copied().unwrap_or_default(),
         secure_boot: profile.secure_boot.value().copied().unwrap_or_default(),
         after_install: profile.after_install.value().copied().unwrap_or_default(),
         read_back: profile.read_back.value().copied().unwrap_or(true),

@@ -13,7 +13,7 @@ use super::diagnostics::Problems;
 use super::tree::{Node, Value};
 use super::{DhcpMode, UnknownPolicy};
 use crate::boot::FirmwareClass;
-use crate::desired::{AfterInstall, ConfigApplier, Preference, WipePolicy};
+use crate::desired::{AfterInstall, ConfigApplier, InstallPolicy, Preference, WipePolicy};
 
 raw_mapping! {
     /// A cluster: its network, its images, what its machines become.
@@ -142,6 +142,9 @@ raw_mapping! {
         /// What may happen to a disk that is not blank.
         #[schemars(extend("default" = "never"))]
         wipe: WipePolicy,
+        /// When an installation begins: by itself, or when the operator has armed the machine (`hardway arm`).
+        #[schemars(extend("default" = "automatic"))]
+        install: InstallPolicy,
         /// Whether its machines boot under Secure Boot: by the distribution's signed shim, GRUB and kernel.
         #[schemars(extend("default" = false))]
         secure_boot: bool,

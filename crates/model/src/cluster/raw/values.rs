@@ -10,7 +10,7 @@ use super::read::{Read, wrong_type};
 use crate::cluster::diagnostics::{Problems, suggestion};
 use crate::cluster::tree::{Node, Value};
 use crate::cluster::{DhcpMode, UnknownPolicy};
-use crate::desired::{AfterInstall, ConfigApplier, Preference, WipePolicy};
+use crate::desired::{AfterInstall, ConfigApplier, InstallPolicy, Preference, WipePolicy};
 use crate::identity::{MacAddress, Sha256};
 use crate::quantity::{ByteSize, parse_duration};
 
@@ -215,6 +215,7 @@ macro_rules! choice {
     };
 }
 
+choice!(InstallPolicy: "automatic" => Self::Automatic, "when-armed" => Self::WhenArmed);
 choice!(WipePolicy: "never" => Self::Never, "if-ours" => Self::IfOurs, "always" => Self::Always);
 choice!(AfterInstall: "kexec" => Self::Kexec, "reboot" => Self::Reboot, "poweroff" => Self::Poweroff);
 choice!(ConfigApplier: "agent" => Self::Agent, "flatcar" => Self::Flatcar, "fedora-coreos" => Self::FedoraCoreos);
