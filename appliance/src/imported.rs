@@ -196,10 +196,7 @@ impl Drop for Fresh {
 /// Writes the chunks, and gives the file's SHA-256, the content's size and what the index says of each.
 fn pack(file: &Path, data: &Path) -> anyhow::Result<(Sha256, u64, Vec<Chunk>)> {
     let compression = Compression::of_file_name(&file.to_string_lossy());
-    let mut source = Hashing {
-        inner: File::open(file)?,
-        hash: sha2::Sha256::new(),
-    };
+    let mut source = Hashing::new(File::open(file)?);
     let output = File::create(data).with_context(|| format!("making {}", data.display()))?;
     let mut output = BufWriter::with_capacity(1 << 20, output);
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
@@ -225,7 +222,7 @@ fn pack(file: &Path, data: &Path) -> anyhow::Result<(Sha256, u64, Vec<Chunk>)> {
     io::copy(&mut source, &mut io::sink()).context("reading to its end")?;
     let output = output.into_inner().map_err(io::IntoInnerError::into_error);
     output.context("writing chunks")?.sync_all()?;
-    Ok((Sha256(source.hash.finalize().into()), size, chunks))
+    Ok((source.sha256(), size, chunks))
 }
 
 type Packed = io::Result<(Chunk, Vec<u8>)>;
@@ -251,9 +248,24 @@ fn pack_all(plain: &[u8]) -> Vec<Packed> {
 }
 
 /// Hashes what passes.
-struct Hashing<R> {
+pub struct Hashing<R> {
     inner: R,
     hash: sha2::Sha256,
+}
+
+impl<R> Hashing<R> {
+    /// Around a reader that was not read from yet.
+    pub fn new(inner: R) -> Self {
+        Self {
+            inner,
+            hash: sha2::Sha256::new(),
+        }
+    }
+
+    /// Of what has passed.
+    pub fn sha256(self) -> Sha256 {
+        Sha256(self.hash.finalize().into())
+    }
 }
 
 impl<R: Read> Read for Hashing<R> {

@@ -33,6 +33,7 @@ mod clock;
 mod configuration;
 mod context;
 mod doctor;
+mod download;
 mod fetcher;
 #[cfg(test)]
 mod fixture;
@@ -48,6 +49,7 @@ mod planning;
 mod render;
 mod seal;
 mod serve;
+mod signature;
 mod token;
 mod toolbox;
 mod ui;

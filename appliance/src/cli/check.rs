@@ -92,8 +92,18 @@ fn stored_images(folder: &Path, cluster: &Cluster) -> anyhow::Result<Vec<String>
                 continue;
             }
         }
-        let ImageSource::File(file) = &image.source else {
-            continue;
+        let file = match &image.source {
+            ImageSource::File(file) => file,
+            ImageSource::Url(url) if url.starts_with("https:") => {
+                problems.push(format!(
+                    "image {}: {url} is not imported into {}: `hardway image import` does it",
+                    image.name,
+                    folder.display()
+                ));
+                continue;
+            }
+            // The machines fetch it, and compare it.
+            ImageSource::Url(_) => continue,
         };
         let path = folder.join(file);
         if !images::is_present(folder, file) {

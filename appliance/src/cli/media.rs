@@ -14,7 +14,7 @@ use hardway_model::cluster::{Cluster, ImageSource};
 use hardway_model::identity::Sha256;
 
 use crate::imported::{self, Imported};
-use crate::{configuration, images, render};
+use crate::{configuration, download, images, render};
 use disk::Disk;
 
 /// The folder beside cluster.yaml for files that config parts take in whole.
@@ -112,6 +112,8 @@ enum FoundImage {
     File { name: String, path: PathBuf },
     /// An image that is still to be imported.
     Original { path: PathBuf, sha256: Sha256 },
+    /// One that is still to be fetched, too.
+    Remote { url: String, sha256: Sha256 },
 }
 
 fn find_images(cluster: &Cluster, folder: &Path, verify: bool) -> anyhow::Result<Vec<FoundImage>> {
@@ -119,8 +121,14 @@ fn find_images(cluster: &Cluster, folder: &Path, verify: bool) -> anyhow::Result
     let mut known = BTreeSet::new();
     let mut problems = Vec::new();
     for image in &cluster.images {
-        let ImageSource::File(file) = &image.source else {
-            continue;
+        let file = match &image.source {
+            ImageSource::File(file) => file,
+            ImageSource::Url(url) => {
+                if known.insert(image.sha256.to_string()) {
+                    found.extend(by_url(url, image.sha256, folder)?);
+                }
+                continue;
+            }
         };
         // Two names of one image are one import, and without a comparison two files.
         let name = match verify {
@@ -138,10 +146,7 @@ fn find_images(cluster: &Cluster, folder: &Path, verify: bool) -> anyhow::Result
             if verify {
                 imported.check()?;
             }
-            found.extend(imported::files(image.sha256).map(|name| FoundImage::File {
-                path: folder.join(&name),
-                name,
-            }));
+            found.extend(both_files(image.sha256, folder));
             continue;
         }
         // Symbolic links are followed: the file itself has to be on the disk.
@@ -168,6 +173,27 @@ fn find_images(cluster: &Cluster, folder: &Path, verify: bool) -> anyhow::Result
         bail!("{}", problems.join("\n"));
     }
     Ok(found)
+}
+
+fn both_files(sha256: Sha256, folder: &Path) -> [FoundImage; 2] {
+    imported::files(sha256).map(|name| FoundImage::File {
+        path: folder.join(&name),
+        name,
+    })
+}
+
+/// An image by URL, where it is imported, or has to be because machines fetch by plain HTTP only. What
+/// they can fetch by themselves they do.
+fn by_url(url: &str, sha256: Sha256, folder: &Path) -> anyhow::Result<Vec<FoundImage>> {
+    if let Some(imported) = Imported::find(folder, sha256)? {
+        imported.check()?;
+        return Ok(both_files(sha256, folder).into());
+    }
+    let remote = || FoundImage::Remote {
+        url: url.to_owned(),
+        sha256,
+    };
+    Ok(url.starts_with("https:").then(remote).into_iter().collect())
 }
 
 /// What goes onto the CONFIG partition: cluster.yaml, the parts that it names, at the places where
@@ -203,6 +229,11 @@ fn stage_images(images: &[FoundImage], stage: &Path) -> anyhow::Result<()> {
             FoundImage::Original { path, sha256 } => {
                 eprintln!("importing {}", path.display());
                 imported::import(path, stage, Some(*sha256))?;
+            }
+            FoundImage::Remote { url, sha256 } => {
+                eprintln!("fetching and importing {url}");
+                let fetched = download::image(url, stage)?;
+                imported::import(&fetched.path, stage, Some(*sha256))?;
             }
         }
     }

@@ -382,9 +382,15 @@ fn image_file<'a>(cluster: &'a Cluster, machine: &Machine) -> Option<&'a str> {
 }
 
 fn present(context: &Context, cluster: &Cluster, machine: &Machine) -> Result<(), String> {
-    match image_file(cluster, machine) {
-        Some(file) if !images::is_present(&context.options.images, file) => Err(format!(
-            "the image store lacks {file}, which {} needs",
+    let profile = cluster.profile(&machine.profile);
+    let image = profile.and_then(|profile| cluster.image(&profile.image));
+    match image.map(|image| &image.source) {
+        Some(ImageSource::File(file)) if !images::is_present(&context.options.images, file) => Err(
+            format!("the image store lacks {file}, which {} needs", machine.name),
+        ),
+        Some(ImageSource::Url(url)) if url.starts_with("https:") => Err(format!(
+            "the image store lacks {url}, which {} needs: it has to be imported (`hardway image import {url}`), \
+             because machines fetch images by plain HTTP only",
             machine.name
         )),
         _ => Ok(()),

@@ -75,3 +75,17 @@ async fn an_imported_image_for_other_sectors_is_refused_before_anything_is_writt
     let expected = "it is made for sectors of 512 bytes, the disk has 4096";
     assert!(refusal.contains(expected), "{refusal}");
 }
+
+#[tokio::test]
+async fn an_image_by_https_has_to_be_imported() {
+    let machine = Machine::new(
+        "url: https://files.example/node.img",
+        "agent",
+        "variant: fcos\nversion: 1.5.0\n",
+    );
+    let refusal = machine.await.refusal();
+    assert!(
+        refusal.contains("`hardway image import https://files.example/node.img`"),
+        "{refusal}"
+    );
+}

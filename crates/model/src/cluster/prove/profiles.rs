@@ -88,12 +88,16 @@ fn file_source(file: &Located<String>, problems: &mut Problems<'_>) -> Option<Im
 }
 
 fn url_source(url: &Located<String>, problems: &mut Problems<'_>) -> Option<ImageSource> {
-    let host = url.value.strip_prefix("http://");
+    let schemes = ["http://", "https://"];
+    let host = schemes
+        .iter()
+        .find_map(|scheme| url.value.strip_prefix(scheme));
     let good = host.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
         && !url.value.contains(char::is_whitespace);
     if !good {
-        let message = format!("`{}` is no URL that the machines can reach", url.value);
-        let help = "it has to begin with http://; `sha256` protects what is fetched";
+        let message = format!("`{}` is no URL of an image", url.value);
+        let help = "it has to begin with http://, which the machines fetch by themselves, or with https://, which is \
+                    imported beforehand";
         url.complain(problems, message, help);
         return None;
     }

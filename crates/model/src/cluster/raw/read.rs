@@ -158,7 +158,7 @@ fn reserved(path: &str) -> Option<&'static str> {
     }
     let in_image = path.strip_prefix("images.")?;
     (in_image.ends_with(".signature") || in_image.ends_with(".key"))
-        .then_some("signatures are not supported by this version: give `sha256`")
+        .then_some("`hardway image import --signature … --key …` checks it and tells the `sha256` for this place")
 }
 
 /// The entries of a mapping; those that stand twice become a problem.
