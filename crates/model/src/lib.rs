@@ -12,6 +12,7 @@
 //! | [`inventory`] | what the agent found on the machine |
 //! | [`layout`] | what stands on a disk, exactly |
 //! | [`receipt`] | what an installation leaves on the disk |
+//! | [`network`] | the installed system's links, and the files that say so |
 //! | [`plan`] | desired + inventory → the ordered steps, or a refusal |
 //! | [`preview`] | the plan as a difference: kept, created, destroyed |
 //! | [`lifecycle`] | state + event + now → state and effects |
@@ -30,6 +31,7 @@ pub mod inventory;
 pub mod layout;
 pub mod lifecycle;
 pub mod messages;
+pub mod network;
 pub mod plan;
 pub mod preview;
 pub mod quantity;

@@ -176,6 +176,24 @@ fn a_template_sees_the_machines_own_network() {
     assert_eq!(rendered, "10.78.0.13/24 via 10.78.0.1, dns 10.77.0.1");
 }
 
+#[test]
+fn a_template_sees_the_machines_links() {
+    let cluster = parse(FULL);
+    let render = |name: &str, source: &str| {
+        let machine = cluster.machine(name).unwrap();
+        template::render(source, "base.bu", &cluster, machine)
+    };
+    let source = "\
+{% for name, link in machine.links | items %}{{ name }} {{ link.mac }} {{ link.mtu }}
+{% endfor %}{{ machine.addresses.nas }} = {{ machine.links.nas.address }}/{{ machine.links.nas.prefix }}
+{{ machine.links.br0.address }} {{ peers[0].addresses.nas }}
+";
+    insta::assert_snapshot!(render("store", source).unwrap());
+    assert_eq!(render("node1", "{{ machine.links }}").unwrap(), "{}");
+    let error = render("store", "{{ machine.links.bond0.address }}").unwrap_err();
+    assert!(error.message.contains("is not defined"), "{error}");
+}
+
 fn render(source: &str) -> Result<String, TemplateError> {
     let cluster = parse(FULL);
     let machine = cluster.machine("node1").unwrap();

@@ -10,6 +10,7 @@
 //! | `prove` | mirror → [`Cluster`] |
 //! | [`diagnostics`] | how a problem is told |
 //! | `lookup` | questions to a [`Cluster`] |
+//! | [`links`] | a profile's links, and what they come to on one machine |
 //! | [`template`] | config parts, rendered for one machine |
 
 use std::net::Ipv4Addr;
@@ -17,6 +18,8 @@ use std::time::Duration;
 
 use self::diagnostics::Problems;
 pub use self::diagnostics::{Diagnostics, Problem};
+pub use self::links::Addressing;
+use self::links::Links;
 use self::raw::RawCluster;
 use self::raw::read::Located;
 pub use self::template::TemplateError;
@@ -26,6 +29,7 @@ use crate::desired::{AfterInstall, ConfigApplier, DiskSelector, InstallPolicy, W
 use crate::identity::{MacAddress, Sha256};
 
 pub mod diagnostics;
+pub mod links;
 mod lookup;
 mod prove;
 mod raw;
@@ -179,6 +183,8 @@ pub struct Profile {
     pub after_install: AfterInstall,
     /// Whether everything that was written is read back from the disk and compared.
     pub read_back: bool,
+    /// The installed system's network; `None`: the image's own affair.
+    pub network: Option<Links>,
     /// Kernel arguments of the installed system.
     pub kernel_arguments: Vec<String>,
     /// Config parts in merge order: paths relative to cluster.yaml, `.bu`, `.ign` or `.json`.
@@ -198,6 +204,8 @@ pub struct Machine {
     pub profile: String,
     /// Its reserved address.
     pub address: Option<Ipv4Addr>,
+    /// Its addresses on links that have a subnet of their own, by the link's name.
+    pub addresses: Vec<(String, Ipv4Addr)>,
     /// Variables for templates, over the profile's.
     pub vars: serde_json::Map<String, serde_json::Value>,
     /// Its baseboard management controller; kept, and not spoken to yet.

@@ -6,8 +6,8 @@
 //! | --- | --- |
 //! | `cluster` | `name`, `domain` |
 //! | `network` | `address`, `ntp`, `dns` (the appliance's); `prefix`, `netmask`, `network`, `broadcast`, `gateway` (the machine's own) |
-//! | `machine` | `name`, `address`, `profile`, `macs`, `serial`, `uuid`, `fqdn` |
-//! | `peers` | every declared machine of the same profile, this one included: `name`, `address`, `fqdn` |
+//! | `machine` | `name`, `address`, `addresses`, `profile`, `macs`, `serial`, `uuid`, `fqdn`, `links` (by name: `mac`, `mtu`, `address`, `prefix`) |
+//! | `peers` | every declared machine of the same profile, this one included: `name`, `address`, `addresses`, `fqdn` |
 //! | `vars` | the profile's variables, overlaid by the machine's |
 //!
 //! It sees no environment, no file, no network and no clock. A name that is not there is an error,
@@ -22,6 +22,7 @@ use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
 
 use super::{Cluster, Machine};
+use crate::network::{Link, LinkAddress};
 
 /// Renders `source` for one machine. `name` is what errors are shown under.
 pub fn render(
@@ -106,6 +107,7 @@ fn variables(cluster: &Cluster, machine: &Machine) -> Value {
     this.insert("macs", machine.matches.macs.iter().map(text).collect());
     insert(&mut this, "serial", machine.matches.serial.as_ref());
     insert(&mut this, "uuid", machine.matches.uuid.as_ref());
+    this.insert("links", links(cluster, machine));
 
     let mut surroundings = BTreeMap::from([
         ("address", text(network.address)),
@@ -137,7 +139,29 @@ fn named<'a>(cluster: &Cluster, machine: &Machine) -> BTreeMap<&'a str, Value> {
         ),
     ]);
     insert(&mut map, "address", machine.address);
+    let addresses = machine.addresses.iter();
+    let addresses: BTreeMap<String, Value> = addresses
+        .map(|(link, address)| (link.clone(), text(address)))
+        .collect();
+    map.insert("addresses", Value::from(addresses));
     map
+}
+
+/// The links of the installed system, by name; none where the profile leaves them to the image. An MTU
+/// that is not said, and an address that does change, are not there.
+fn links(cluster: &Cluster, machine: &Machine) -> Value {
+    let network = cluster.machine_network(machine).unwrap_or_default();
+    let link = |link: Link| {
+        let mut map = BTreeMap::from([("mac", text(link.mac))]);
+        map.extend(link.mtu.map(|mtu| ("mtu", Value::from(mtu))));
+        if let LinkAddress::Static(fixed) = link.address {
+            map.insert("address", text(fixed.address));
+            map.insert("prefix", Value::from(fixed.prefix));
+        }
+        (link.name, Value::from(map))
+    };
+    let links: BTreeMap<String, Value> = network.links.into_iter().map(link).collect();
+    Value::from(links)
 }
 
 fn insert<'a>(map: &mut BTreeMap<&'a str, Value>, key: &'a str, value: Option<impl Display>) {

@@ -4,34 +4,48 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::network::is_host;
-use super::{is_host_name, profiles};
+use super::{addresses, is_host_name, profiles};
 use crate::cluster::diagnostics::Problems;
 use crate::cluster::raw::read::Located;
 use crate::cluster::raw::values::Address;
 use crate::cluster::raw::{RawBmc, RawCluster, RawMachine, RawMatch};
-use crate::cluster::{Bmc, DhcpMode, Machine, Match, Network};
+use crate::cluster::{Bmc, DhcpMode, Machine, Match, Network, Profile};
 use crate::identity::MacAddress;
 
 pub(super) fn machines(
     file: &RawCluster,
     network: Option<&Network>,
+    profiles: &[Profile],
     problems: &mut Problems<'_>,
 ) -> Vec<Machine> {
+    let surroundings = Surroundings {
+        file,
+        network,
+        profiles,
+    };
     let mut machines = Vec::new();
     let mut taken = Taken::default();
     for raw in file.machines.value().into_iter().flatten() {
-        machines.extend(machine(raw, file, network, &mut taken, problems));
+        machines.extend(machine(raw, surroundings, &mut taken, problems));
     }
     machines
 }
 
+/// What a machine is judged by.
+#[derive(Clone, Copy)]
+struct Surroundings<'a> {
+    file: &'a RawCluster,
+    network: Option<&'a Network>,
+    profiles: &'a [Profile],
+}
+
 fn machine(
     raw: &Located<RawMachine>,
-    file: &RawCluster,
-    network: Option<&Network>,
+    surroundings: Surroundings<'_>,
     taken: &mut Taken,
     problems: &mut Problems<'_>,
 ) -> Option<Machine> {
+    let Surroundings { file, network, .. } = surroundings;
     let machine = &raw.value;
     let name = machine.name.required("name", "node1", raw, problems);
     let name = name.filter(|name| is_machine_name(name, problems));
@@ -59,7 +73,21 @@ fn machine(
         }
         _ => {}
     }
+    let proven = profile.and_then(|name| {
+        let mut proven = surroundings.profiles.iter();
+        proven.find(|profile| profile.name == name.value)
+    });
+    let addresses = proven.zip(network).map(|(profile, network)| {
+        let place = addresses::Place {
+            raw,
+            owner: &owner,
+            profile,
+            network,
+        };
+        addresses::addresses(place, matches.as_ref(), taken, problems)
+    });
     Some(Machine {
+        addresses: addresses.unwrap_or_default(),
         bmc: machine.bmc.given().and_then(|raw| bmc(raw, problems)),
         name: name?.value.clone(),
         matches: matches?,
@@ -141,7 +169,7 @@ fn check_address(
     if !is_host(located, &own, problems) {
         return;
     }
-    taken.address.claim(&address, located, owner, problems);
+    taken.claim_address(located, owner, problems);
     if address == network.address {
         let message = format!("address {address} is the appliance's own");
         located.complain(problems, message, "choose another one");
@@ -199,12 +227,25 @@ fn bmc(raw: &Located<RawBmc>, problems: &mut Problems<'_>) -> Option<Bmc> {
 
 /// What no two machines may share.
 #[derive(Default)]
-struct Taken {
+pub(super) struct Taken {
     name: Claims<String>,
     mac: Claims<MacAddress>,
     serial: Claims<String>,
     uuid: Claims<String>,
     address: Claims<Ipv4Addr>,
+}
+
+impl Taken {
+    /// Takes an address for a machine; a problem where another has it.
+    pub fn claim_address(
+        &mut self,
+        located: &Located<Address>,
+        owner: &str,
+        problems: &mut Problems<'_>,
+    ) {
+        self.address
+            .claim(&located.value.0, located, owner, problems);
+    }
 }
 
 /// Who has what, and on which line it says so.

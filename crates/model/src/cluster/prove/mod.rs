@@ -1,7 +1,9 @@
 //! Mirror → proven cluster. What is wrong becomes a problem, and the proof goes on with the rest, so
 //! that every problem is found.
 
+mod addresses;
 mod boot_files;
+mod links;
 mod machines;
 mod network;
 mod profiles;
@@ -23,8 +25,8 @@ pub(super) fn cluster(raw: &Located<RawCluster>, problems: &mut Problems<'_>) ->
         .required("network", "{address: 10.77.0.1/24}", raw, problems)
         .and_then(|network| network::network(network, problems));
     let images = profiles::images(file, problems);
-    let profiles = profiles::profiles(file, problems);
-    let machines = machines::machines(file, network.as_ref(), problems);
+    let profiles = profiles::profiles(file, network.as_ref(), problems);
+    let machines = machines::machines(file, network.as_ref(), &profiles, problems);
     let checks = checks(file, problems);
     let (name, domain) = names?;
     let cluster = Cluster {

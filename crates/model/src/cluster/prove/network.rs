@@ -102,7 +102,7 @@ fn subnet(
     let lease = file.lease.given().and_then(|span| lease(span, problems));
     let mut subnet = Subnet {
         lease: lease.unwrap_or(network.lease),
-        ..empty_subnet(address?, network, problems)?
+        ..bare_subnet(address?, network, problems)?
     };
     let named_by = format!("{}.network", raw.path);
     if let Some(gateway) = gateway
@@ -117,7 +117,7 @@ fn subnet(
 }
 
 /// A subnet with nothing but its address.
-fn empty_subnet(
+pub(super) fn bare_subnet(
     located: &Located<AddressWithPrefix>,
     network: &Network,
     problems: &mut Problems<'_>,

@@ -1,9 +1,10 @@
 //! Images, and the profiles that use them.
 
+use super::links;
 use crate::cluster::diagnostics::{Problems, suggestion};
 use crate::cluster::raw::read::{Field, Located, Named};
 use crate::cluster::raw::{RawCluster, RawDisk, RawImage, RawProfile};
-use crate::cluster::{Image, ImageSource, Profile};
+use crate::cluster::{Image, ImageSource, Network, Profile};
 use crate::desired::DiskSelector;
 
 pub(super) fn images(file: &RawCluster, problems: &mut Problems<'_>) -> Vec<Image> {
@@ -104,11 +105,15 @@ fn url_source(url: &Located<String>, problems: &mut Problems<'_>) -> Option<Imag
     Some(ImageSource::Url(url.value.clone()))
 }
 
-pub(super) fn profiles(file: &RawCluster, problems: &mut Problems<'_>) -> Vec<Profile> {
+pub(super) fn profiles(
+    file: &RawCluster,
+    network: Option<&Network>,
+    problems: &mut Problems<'_>,
+) -> Vec<Profile> {
     let mut profiles = Vec::new();
     for (name, raw) in whole(&file.profiles) {
         let is_named = is_name(name, "profile", problems);
-        let profile = profile(&name.value, raw, file, problems);
+        let profile = profile(&name.value, raw, file, network, problems);
         profiles.extend(profile.filter(|_| is_named));
     }
     profiles
@@ -118,6 +123,7 @@ fn profile(
     name: &str,
     raw: &Located<RawProfile>,
     file: &RawCluster,
+    network: Option<&Network>,
     problems: &mut Problems<'_>,
 ) -> Option<Profile> {
     let profile = &raw.value;
@@ -130,7 +136,13 @@ fn profile(
     for part in profile.config.value().into_iter().flatten() {
         check_part(part, problems);
     }
+    let links = profile.network.given();
+    let links = links.map(|raw| links::links(raw, network, problems));
     Some(Profile {
+        network: match links {
+            Some(links) => Some(links?),
+            None => None,
+        },
         name: name.to_owned(),
         image: image?.value.clone(),
         disk: disk.unwrap_or_default(),

@@ -2,11 +2,13 @@
 //! yet but its type. Each mapping is declared once, for the reader and for the JSON Schema; the
 //! comments here are the descriptions that an editor shows.
 
+pub(super) mod links;
 pub(super) mod read;
 pub(super) mod values;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
+use self::links::RawLinks;
 use self::read::{Field, Located, MappingReader, Named, OneOrMany, Read, raw_mapping, wrong_type};
 use self::values::{Address, AddressRange, AddressWithPrefix, Digest, Mac, Size, Span, Variables};
 use super::diagnostics::Problems;
@@ -154,6 +156,9 @@ raw_mapping! {
         /// Whether everything that was written is read back from the disk and compared before it boots.
         #[schemars(extend("default" = true))]
         read_back: bool,
+        /// Bonds, VLANs, bridges, addresses and MTUs of the installed system; the image's own affair if it
+        /// is left out.
+        network: RawLinks,
         /// Kernel arguments of the installed system.
         kernel_arguments: Vec<Located<String>>,
         /// Butane (`.bu`) or Ignition (`.ign`, `.json`) files beside this file, templates, merged in this order.
@@ -202,6 +207,8 @@ raw_mapping! {
         profile: String,
         /// Its address, inside one of the networks and outside the pools.
         address: Address,
+        /// Its addresses on further links of its profile, by the link's name: those with a `subnet`.
+        addresses: Named<Address>,
         /// Variables for the templates, over the profile's.
         vars: Variables,
         /// Its baseboard management controller.

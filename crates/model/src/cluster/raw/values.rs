@@ -9,9 +9,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use super::read::{Read, wrong_type};
 use crate::cluster::diagnostics::{Problems, suggestion};
 use crate::cluster::tree::{Node, Value};
-use crate::cluster::{DhcpMode, UnknownPolicy};
+use crate::cluster::{Addressing, DhcpMode, UnknownPolicy};
 use crate::desired::{AfterInstall, ConfigApplier, InstallPolicy, Preference, WipePolicy};
 use crate::identity::{MacAddress, Sha256};
+use crate::network::BondMode;
 use crate::quantity::{ByteSize, parse_duration};
 
 impl Read for String {
@@ -222,3 +223,5 @@ choice!(ConfigApplier: "agent" => Self::Agent, "flatcar" => Self::Flatcar, "fedo
 choice!(Preference: "smallest" => Self::Smallest, "largest" => Self::Largest);
 choice!(DhcpMode: "auto" => Self::Auto, "server" => Self::Server, "proxy" => Self::Proxy, "off" => Self::Off);
 choice!(UnknownPolicy: "discover" => Self::Discover, "menu" => Self::Menu, "local-disk" => Self::LocalDisk, "ignore" => Self::Ignore);
+choice!(BondMode: "active-backup" => Self::ActiveBackup, "lacp" => Self::Lacp);
+choice!(Addressing: "dhcp" => Self::Dhcp, "static" => Self::Static, "none" => Self::None);
