@@ -20,7 +20,7 @@ use crate::{api, configuration};
 pub const TOKEN: &str = "operators-token";
 pub const MAC: &str = "52:54:00:00:00:01";
 
-const CLUSTER: &str = r#"version: 1
+pub const CLUSTER: &str = r#"version: 1
 cluster: {name: lab, domain: lab.internal}
 network:
   address: 10.77.0.1/24

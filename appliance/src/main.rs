@@ -12,6 +12,7 @@
 //! | [`metrics`] | what the services count |
 //! | [`images`] | the OS images in the store, hashed in the background |
 //! | [`local_folder`] | where Butane finds the files beside it |
+//! | [`network_part`] | the installed system's network as a config part |
 //! | [`render`] | config parts → one Ignition config for one machine |
 //! | [`planning`] | hardware and configuration → what happens to a machine's disks |
 //! | [`toolbox`] | programs that the agent fetches where a plan needs them |
@@ -45,6 +46,7 @@ mod journal;
 mod leases;
 mod local_folder;
 mod metrics;
+mod network_part;
 mod planning;
 mod render;
 mod seal;

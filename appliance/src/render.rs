@@ -11,6 +11,7 @@ use sha2::Digest as _;
 use crate::configuration;
 use crate::fetcher::{self, NetworkFetcher};
 use crate::local_folder::LocalFolder;
+use crate::network_part;
 
 /// One machine's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +39,7 @@ impl Rendered {
     }
 }
 
-/// Renders the parts of the machine's profile and merges them, `more` last. The error holds every
+/// Renders the parts of the machine's profile and merges them into its network, `more` last. The error holds every
 /// problem, each with its file and place.
 pub fn compiled(
     config: &Path,
@@ -57,7 +58,9 @@ pub fn compiled(
     if !problems.is_empty() {
         return Err(problems.join("\n"));
     }
-    let parts: Vec<Part> = parts.into_iter().flatten().chain(more).collect();
+    let network = network_part::part(cluster, machine).into_iter();
+    let parts = network.chain(parts.into_iter().flatten());
+    let parts: Vec<Part> = parts.chain(more).collect();
     let files = LocalFolder(configuration::folder(config).to_owned());
     fetcher::compile(&parts, &files, NetworkFetcher::bounded()).map_err(|report| report.to_string())
 }

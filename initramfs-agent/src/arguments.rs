@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use hardway_model::identity::MacAddress;
+use hardway_model::network::AgentLink;
 
 /// The agent's part of the kernel command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub struct Arguments {
     pub token: String,
     /// `BOOTIF`: the interface that the firmware booted from, when it says so.
     pub boot_mac: Option<MacAddress>,
+    /// `hardway.link`: what is to be made of the ports before an address is asked for.
+    pub link: AgentLink,
 }
 
 impl Arguments {
@@ -26,7 +29,10 @@ impl Arguments {
         let token =
             last("hardway.token").context("the kernel argument hardway.token= is missing")?;
         let boot_mac = last("BOOTIF").map(parse_bootif).transpose()?;
+        let link = last("hardway.link").map(str::parse).transpose();
+        let link = link.context("reading the kernel argument hardway.link=")?;
         Ok(Self {
+            link: link.unwrap_or_default(),
             url: url.trim_end_matches('/').to_owned(),
             token: token.to_owned(),
             boot_mac,
@@ -60,6 +66,10 @@ mod tests {
         let bare =
             Arguments::parse("hardway.token=a hardway.token=b hardway.url=http://x").unwrap();
         assert_eq!((bare.token.as_str(), bare.boot_mac), ("b", None));
+        assert_eq!(bare.link, AgentLink::default());
+        let tagged =
+            Arguments::parse("hardway.url=http://x hardway.token=t hardway.link=vlan20").unwrap();
+        assert_eq!(tagged.link.vlan, Some(20));
         for (line, message) in [
             ("", "the kernel argument hardway.url= is missing"),
             (
@@ -69,6 +79,10 @@ mod tests {
             (
                 "hardway.url=http://x hardway.token=t BOOTIF=01-zz",
                 "reading the kernel argument BOOTIF=01-zz",
+            ),
+            (
+                "hardway.url=http://x hardway.token=t hardway.link=team",
+                "reading the kernel argument hardway.link=",
             ),
         ] {
             assert_eq!(Arguments::parse(line).unwrap_err().to_string(), message);

@@ -59,8 +59,8 @@ fn run(
     own_drivers: &mut OwnDrivers,
     reports: &Reports,
 ) -> Result<Infallible> {
-    let boot_mac = network::bring_up(arguments.boot_mac, own_drivers, reports)
-        .context("bringing the network up")?;
+    let boot_mac =
+        network::bring_up(arguments, own_drivers, reports).context("bringing the network up")?;
     let clock = clock::set_from(appliance, reports)?;
     let mut drivers = Drivers::open(appliance, reports)?;
     drivers.coldplug();

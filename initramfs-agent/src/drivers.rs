@@ -34,6 +34,14 @@ impl OwnDrivers {
         }
     }
 
+    /// Loads a module by name, for what no device asks for. Whether the kernel has it built in shows when
+    /// it is used.
+    pub fn load(&mut self, name: &str, reports: &Reports) {
+        if let Some(Err(error)) = self.0.as_mut().map(|loader| loader.load(name)) {
+            reports.log(&chain(&error));
+        }
+    }
+
     /// Looks at all devices, and at those that have appeared since.
     pub fn coldplug(&mut self, reports: &Reports) {
         if let Some(loader) = &mut self.0 {

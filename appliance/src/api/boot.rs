@@ -50,7 +50,8 @@ pub async fn machine_script(
                 check_address(&context, &client.identity, peer.ip())?;
             }
             let token = token::random()?;
-            let script = ipxe::agent_script(&url, &token, &[]).map_err(refuse)?;
+            let more = cluster.agent_arguments(found.map(|(machine, _)| machine));
+            let script = ipxe::agent_script(&url, &token, &more).map_err(refuse)?;
             (script, "iPXE was given the agent", Some(token))
         }
         Answer::Script(Script::LocalDisk(firmware)) => (
@@ -96,7 +97,8 @@ pub async fn unified_kernel(
         program: Program::HttpBoot(Architecture::UEFI_X64_HTTP),
     };
     let refuse = |why: String| Err(ApiError::new(StatusCode::NOT_FOUND, why));
-    match answer(&client, cluster, snapshot.find(&client.identity)) {
+    let found = snapshot.find(&client.identity);
+    match answer(&client, cluster, found) {
         Answer::HttpBootFile(file) if file == LOCAL_DISK => {
             return refuse("this machine is to start its disk".to_owned());
         }
@@ -113,7 +115,8 @@ pub async fn unified_kernel(
         false => live_token(&snapshot, &name),
     };
     let url = ipxe::appliance_url(cluster, context.options.http_port);
-    let command_line = agent_command_line(&url, &token, mac, &[]).map_err(anyhow::Error::from)?;
+    let more = cluster.agent_arguments(found.map(|(machine, _)| machine));
+    let command_line = agent_command_line(&url, &token, mac, &more).map_err(anyhow::Error::from)?;
     Ok((name, image(context, &command_line)?))
 }
 

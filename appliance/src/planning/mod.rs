@@ -37,7 +37,7 @@ mod own_ignition;
 mod tests;
 
 pub use documents::Documents;
-pub use own_ignition::Confirmation;
+pub use own_ignition::{Confirmation, data_url};
 
 use image::ImageTable;
 

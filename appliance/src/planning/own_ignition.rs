@@ -252,7 +252,8 @@ fn script(url: &str) -> String {
 }
 
 /// RFC 2397, every byte that is not unreserved (RFC 3986) percent-encoded.
-fn data_url(text: &str) -> String {
+/// A text as a URL (RFC 2397).
+pub fn data_url(text: &str) -> String {
     let encoded = text.bytes().map(|byte| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
             char::from(byte).to_string()

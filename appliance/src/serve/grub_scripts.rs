@@ -51,7 +51,8 @@ async fn machine_script(
             checked.map_err(|error| error.message().to_owned())?;
             let token = token::random().map_err(|error| format!("{error:#}"))?;
             let url = ipxe::appliance_url(cluster, context.options.http_port);
-            let script = grub::agent_script(&url, &token, mac, &[]);
+            let more = cluster.agent_arguments(found.map(|(machine, _)| machine));
+            let script = grub::agent_script(&url, &token, mac, &more);
             let script = script.map_err(|error| error.to_string())?;
             (script, "GRUB was given the agent", Some(token))
         }

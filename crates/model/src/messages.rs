@@ -15,7 +15,8 @@
 //! body is [`ErrorBody`]. Everything is idempotent: a repeated hello or report changes nothing.
 //!
 //! The agent learns of the appliance by its kernel command line: `hardway.url=http://10.77.0.1`,
-//! `hardway.token=…`, `BOOTIF=01-52-54-00-00-00-01`.
+//! `hardway.token=…`, `BOOTIF=01-52-54-00-00-00-01`, and `hardway.link=…` where it is to bond its ports or
+//! to use a VLAN: [`crate::network::AgentLink`].
 
 use serde::{Deserialize, Serialize};
 

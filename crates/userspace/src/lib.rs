@@ -5,6 +5,7 @@
 //! | [`mounts`] | proc, sys, dev, run, tmp; mount and unmount anything |
 //! | [`modules`] | loads kernel modules by name and by the hardware's modaliases |
 //! | [`links`] | Ethernet interfaces: list, up, carrier, address, default route |
+//! | [`stacked_links`] | bonds and VLANs |
 //! | [`console`] | writes to every console without being held up by any |
 //! | [`reap`] | collects ended children, as PID 1 has to |
 //! | [`power`] | sync, reboot, power off |
@@ -23,3 +24,4 @@ pub mod mounts;
 pub mod partitions;
 pub mod power;
 pub mod reap;
+pub mod stacked_links;

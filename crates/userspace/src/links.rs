@@ -146,11 +146,16 @@ fn read(path: &Path) -> Option<Link> {
     let driver = std::fs::read_link(path.join("device/driver")).ok();
     Some(Link {
         name: path.file_name()?.to_str()?.to_owned(),
-        mac: parse_mac(&attribute(path, "address")?)?,
+        mac: parse_mac(&own_address(path)?)?,
         driver: driver.and_then(|link| Some(link.file_name()?.to_str()?.to_owned())),
         carrier: attribute(path, "carrier").as_deref() == Some("1"),
         speed: attribute(path, "speed").and_then(|text| text.parse().ok()),
     })
+}
+
+/// A port of a bond has the bond's address as long as it belongs to it.
+fn own_address(path: &Path) -> Option<String> {
+    attribute(path, "bonding_slave/perm_hwaddr").or_else(|| attribute(path, "address"))
 }
 
 /// A down interface answers EINVAL for `carrier` and `speed`: that is an absent attribute.
@@ -168,7 +173,7 @@ fn parse_mac(text: &str) -> Option<[u8; 6]> {
     pairs.next().is_none().then_some(mac)
 }
 
-fn control(name: &str) -> Result<OwnedFd, LinkError> {
+pub(crate) fn control(name: &str) -> Result<OwnedFd, LinkError> {
     socket(
         AddressFamily::Inet,
         SockType::Datagram,
@@ -213,7 +218,7 @@ unsafe fn ioctl(
     Errno::result(outcome).map(drop)
 }
 
-fn refused(action: &str, link: &str, source: Errno) -> LinkError {
+pub(crate) fn refused(action: &str, link: &str, source: Errno) -> LinkError {
     LinkError::Refused {
         action: action.to_owned(),
         link: link.to_owned(),
@@ -243,7 +248,13 @@ mod tests {
         interface("lo", "772\n", &[]);
         interface("bridge0", "1\n", &[]);
         interface("wlan0", "1\n", &["device", "wireless"]);
-        interface("eth1", "1\n", &["device"]);
+        let eth1 = interface("eth1", "1\n", &["device", "bonding_slave"]);
+        std::fs::write(eth1.join("address"), "52:54:00:00:00:ff\n").unwrap();
+        std::fs::write(
+            eth1.join("bonding_slave/perm_hwaddr"),
+            "52:54:00:00:00:0a\n",
+        )
+        .unwrap();
         let eth0 = interface("eth0", "1\n", &["device"]);
         std::fs::write(eth0.join("carrier"), "1\n").unwrap();
         std::fs::write(eth0.join("speed"), "1000\n").unwrap();

@@ -167,6 +167,14 @@ impl Cluster {
         (agent != AgentLink::default()).then_some(agent)
     }
 
+    /// What the agent's kernel command line says of a machine beside what every machine's says.
+    pub fn agent_arguments(&self, machine: Option<&Machine>) -> Vec<String> {
+        let link = machine.and_then(|machine| self.agent_link(machine));
+        link.map(|link| format!("hardway.link={link}"))
+            .into_iter()
+            .collect()
+    }
+
     fn link_address(&self, link: &Declared, machine: &Machine) -> LinkAddress {
         let network = &self.network;
         let fixed = match (link.subnet, link.address) {
