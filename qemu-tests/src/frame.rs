@@ -50,6 +50,27 @@ pub fn is_ipv6(frame: &[u8]) -> bool {
     frame.get(12..14) == Some(&[0x86, 0xdd])
 }
 
+/// The tag protocol identifier of IEEE 802.1Q.
+const TAG: [u8; 2] = [0x81, 0x00];
+
+/// The frame with a VLAN's tag.
+pub fn tagged(frame: &[u8], id: u16) -> Vec<u8> {
+    let (addresses, rest) = frame.split_at(frame.len().min(12));
+    [addresses, &TAG, &id.to_be_bytes(), rest].concat()
+}
+
+/// The frame without its tag, if it has that of this VLAN. Its priority does not matter.
+pub fn untagged(frame: &[u8], id: u16) -> Option<Vec<u8>> {
+    let tag = frame.get(12..16)?;
+    let found = u16::from_be_bytes([tag[2], tag[3]]) & 0x0fff;
+    (tag[..2] == TAG && found == id).then(|| [&frame[..12], &frame[16..]].concat())
+}
+
+/// Whether the frame is IPv4 or ARP: of a host that has an address, or asks for one.
+pub fn is_of_ipv4(frame: &[u8]) -> bool {
+    matches!(frame.get(12..14), Some([0x08, 0x00 | 0x06]))
+}
+
 /// The transport header of an IPv4 frame, if its protocol is `protocol`.
 fn transport(frame: &[u8], protocol: u8) -> Option<&[u8]> {
     if frame.get(12..14) != Some(&[0x08, 0x00]) || frame.get(23) != Some(&protocol) {
@@ -78,6 +99,16 @@ mod tests {
         assert_eq!(dhcp(&udp_to(67)), Some(Dhcp::Request));
         assert_eq!(dhcp(&udp_to(68)), Some(Dhcp::Reply));
         assert_eq!(dhcp(&udp_to(53)), None);
+    }
+
+    #[test]
+    fn a_tag_goes_in_and_comes_out() {
+        let frame = udp_to(67);
+        let with_tag = tagged(&frame, 20);
+        assert_eq!(with_tag[12..18], [0x81, 0x00, 0, 20, 0x08, 0x00]);
+        assert_eq!(untagged(&with_tag, 20), Some(frame.clone()));
+        assert_eq!(untagged(&with_tag, 21), None);
+        assert_eq!(untagged(&frame, 20), None);
     }
 
     #[test]

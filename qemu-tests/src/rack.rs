@@ -94,7 +94,7 @@ pub(crate) fn appliance_vm(
         firmware: options.appliance_firmware,
         boot: BootOrder::Disk,
         uuid: None,
-        nic: Some(nic),
+        nics: vec![nic],
         disks: vec![Disk {
             file: disk,
             kind: DiskKind::Virtio,
@@ -106,6 +106,14 @@ pub(crate) fn appliance_vm(
     Ok(Vm::new(spec, folders.clone(), options.accelerator))
 }
 
+/// The segment's port of a machine's NIC, by its number from 0.
+pub(crate) fn port_name(machine: &str, nic: usize) -> String {
+    match nic {
+        0 => machine.to_owned(),
+        _ => format!("{machine}.{nic}"),
+    }
+}
+
 pub(crate) fn machine_vm(
     segment: &Segment,
     folders: &VmFolders,
@@ -114,9 +122,18 @@ pub(crate) fn machine_vm(
     machine: &Machine,
 ) -> Result<LabMachine> {
     let name = &machine.name;
-    let Some(mac) = machine.matches.macs.first() else {
+    if machine.matches.macs.is_empty() {
         bail!("{name} is matched by no MAC address: the lab can make no VM for it");
-    };
+    }
+    let nics = (0..).zip(&machine.matches.macs);
+    let nics = nics.map(|(index, mac)| {
+        let port = segment.add_port(&port_name(name, index), PortKind::Machine)?;
+        Ok(Nic {
+            model: options.nic,
+            mac: *mac,
+            port,
+        })
+    });
     let selector = cluster.profile(&machine.profile).map(|found| &found.disk);
     let minimum = selector.and_then(|disk| disk.min_size).unwrap_or(0);
     let kind = match selector.and_then(|disk| disk.transport.as_deref()) {
@@ -149,11 +166,7 @@ pub(crate) fn machine_vm(
         firmware: options.firmware,
         boot: options.boot,
         uuid: None,
-        nic: Some(Nic {
-            model: options.nic,
-            mac: *mac,
-            port: segment.add_port(name, PortKind::Machine)?,
-        }),
+        nics: nics.collect::<Result<_>>()?,
         disks,
         screen: false,
     };

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -70,6 +70,8 @@ impl Segment {
             kind,
             socket: socket.clone(),
             cut: AtomicBool::new(false),
+            vlan: AtomicU16::new(0),
+            speaks_tagged: AtomicBool::new(false),
             outgoing: Mutex::default(),
         });
         let index = {
@@ -87,6 +89,16 @@ impl Segment {
         for port in lock(&self.switch.ports).iter() {
             if port.name == name {
                 port.cut.store(cut, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Lets a port have the segment by a VLAN, too: the machine's frames with that tag are taken as those
+    /// without, and it is spoken to as it speaks itself, since its firmware knows no tags.
+    pub fn set_vlan(&self, name: &str, id: u16) {
+        for port in lock(&self.switch.ports).iter() {
+            if port.name == name {
+                port.vlan.store(id, Ordering::Relaxed);
             }
         }
     }
@@ -144,6 +156,10 @@ struct Port {
     kind: PortKind,
     socket: PathBuf,
     cut: AtomicBool,
+    /// The VLAN that is the segment itself, too; 0: none.
+    vlan: AtomicU16,
+    /// Whether the last that came of IPv4 had the VLAN's tag.
+    speaks_tagged: AtomicBool,
     outgoing: Mutex<Option<SyncSender<Arc<[u8]>>>>,
 }
 
@@ -158,10 +174,31 @@ impl Port {
         if !self.passes(frame) {
             return;
         }
+        let vlan = self.vlan.load(Ordering::Relaxed);
+        let frame = match self.speaks_tagged.load(Ordering::Relaxed) {
+            true => frame::tagged(frame, vlan).into(),
+            false => Arc::clone(frame),
+        };
         if let Some(queue) = lock(&self.outgoing).as_ref() {
             // A full queue drops the frame: that is what a switch does.
-            let _ = queue.try_send(Arc::clone(frame));
+            let _ = queue.try_send(frame);
         }
+    }
+
+    /// A frame of the machine as the segment sees it.
+    fn without_tag(&self, frame: Vec<u8>) -> Vec<u8> {
+        let vlan = self.vlan.load(Ordering::Relaxed);
+        if vlan == 0 {
+            return frame;
+        }
+        let untagged = frame::untagged(&frame, vlan);
+        let is_tagged = untagged.is_some();
+        let frame = untagged.unwrap_or(frame);
+        // What the link below a VLAN says by itself is IPv6 or LACP, and no answer is waited for.
+        if frame::is_of_ipv4(&frame) {
+            self.speaks_tagged.store(is_tagged, Ordering::Relaxed);
+        }
+        frame
     }
 }
 
@@ -195,6 +232,7 @@ fn read_frames(switch: &Switch, port: &Port, index: usize, stream: UnixStream) -
         }
         let mut frame = vec![0; length];
         reader.read_exact(&mut frame)?;
+        let frame = port.without_tag(frame);
         if port.passes(&frame) {
             switch.forward(index, frame.into());
         }
@@ -367,6 +405,26 @@ mod tests {
         bench.send(2, &frame(BROADCAST, C, 1));
         bench.send(0, &frame(BROADCAST, A, 2));
         assert_eq!(bench.receive(1), frame(BROADCAST, A, 2));
+    }
+
+    #[test]
+    fn a_port_with_a_vlan_is_spoken_to_as_it_speaks() {
+        let arp = |to: Address, from: Address| [&to[..], &from, &[0x08, 0x06, 1]].concat();
+        let mut bench = bench(&[PortKind::Machine; 2]);
+        bench.segment.set_vlan("0", 20);
+        for tagged in [false, true, false] {
+            let spoken = |frame: &[u8]| match tagged {
+                true => frame::tagged(frame, 20),
+                false => frame.to_vec(),
+            };
+            bench.send(0, &spoken(&arp(BROADCAST, A)));
+            assert_eq!(bench.receive(1), arp(BROADCAST, A));
+            // The link below the VLAN speaks, too.
+            bench.send(0, &frame(BROADCAST, A, 1));
+            assert_eq!(bench.receive(1), frame(BROADCAST, A, 1));
+            bench.send(1, &arp(A, B));
+            assert_eq!(bench.receive(0), spoken(&arp(A, B)));
+        }
     }
 
     #[test]

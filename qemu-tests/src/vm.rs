@@ -113,8 +113,8 @@ pub struct VmSpec {
     pub boot: BootOrder,
     /// Its SMBIOS UUID; without one, zeros.
     pub uuid: Option<String>,
-    /// Its NIC.
-    pub nic: Option<Nic>,
+    /// Its NICs; it boots from the first.
+    pub nics: Vec<Nic>,
     /// Its disks, in boot order.
     pub disks: Vec<Disk>,
     /// Whether it has a screen, for screenshots.
@@ -219,6 +219,13 @@ impl Vm {
         Ok(())
     }
 
+    /// Takes the link from a NIC, by its number from 0, or gives it back: as if the switch's port went down.
+    pub fn set_link(&self, nic: usize, up: bool) -> Result<()> {
+        let arguments = json!({"name": format!("n{nic}"), "up": up});
+        self.qmp()?.execute("set_link", arguments)?;
+        Ok(())
+    }
+
     /// Writes what is on the screen to a PNG file. Needs [`VmSpec::screen`].
     pub fn screenshot(&self, file: &Path) -> Result<()> {
         let arguments = json!({"filename": file, "format": "png"});
@@ -277,7 +284,8 @@ impl Vm {
             add("-device", "VGA,vgamem_mb=8".to_owned());
         }
         arguments.extend(firmware_arguments(spec, &self.folders)?);
-        arguments.extend(spec.nic.iter().flat_map(|nic| nic_arguments(spec, nic)));
+        let nics = spec.nics.iter().enumerate();
+        arguments.extend(nics.flat_map(|(index, nic)| nic_arguments(spec, index, nic)));
         let disks = spec.disks.iter().enumerate();
         arguments.extend(disks.flat_map(|(index, disk)| disk_arguments(index, disk)));
         Ok(arguments)
@@ -331,12 +339,13 @@ fn firmware_arguments(spec: &VmSpec, folders: &VmFolders) -> Result<Vec<String>>
     Ok(arguments)
 }
 
-fn nic_arguments(spec: &VmSpec, nic: &Nic) -> Vec<String> {
+fn nic_arguments(spec: &VmSpec, index: usize, nic: &Nic) -> Vec<String> {
     let model = match nic.model {
         NicModel::Virtio => "virtio-net-pci",
         NicModel::E1000 => "e1000",
     };
     let boot = match (spec.boot, spec.firmware.is_uefi()) {
+        _ if index > 0 => ",romfile=",
         (BootOrder::Disk, _) => ",bootindex=9,romfile=",
         // The NIC's own ROM is iPXE even under OVMF; without it OVMF's PXE stack is used.
         (BootOrder::Network | BootOrder::HttpBoot, true) => ",bootindex=0,romfile=",
@@ -345,9 +354,9 @@ fn nic_arguments(spec: &VmSpec, nic: &Nic) -> Vec<String> {
     let port = nic.port.display();
     owned([
         "-netdev",
-        &format!("stream,id=n0,server=off,addr.type=unix,addr.path={port}"),
+        &format!("stream,id=n{index},server=off,addr.type=unix,addr.path={port}"),
         "-device",
-        &format!("{model},netdev=n0,mac={}{boot}", nic.mac),
+        &format!("{model},netdev=n{index},mac={}{boot}", nic.mac),
     ])
 }
 

@@ -48,7 +48,8 @@ fn invalid_files_are_refused_with_every_problem() {
 
 #[test]
 fn examples_are_accepted() {
-    for path in [cluster_files("examples"), cluster_files("lab")].concat() {
+    let folders = ["examples", "lab", "links", "own-ignition", "storage"];
+    for path in folders.map(cluster_files).concat() {
         let text = fs::read_to_string(&path).unwrap();
         if let Err(diagnostics) = cluster::parse(&text, &path.display().to_string()) {
             panic!("{diagnostics}");

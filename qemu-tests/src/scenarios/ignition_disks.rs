@@ -138,23 +138,7 @@ fn look_inside(lab: &mut Lab, key: &Key, starts: usize) -> Result<()> {
     // Logged in as she is, with her own key, she reads her own file.
     let note = key.run("ada", port, "cat /var/lib/pool/ada/note")?;
     ensure!(note == "in the pool\n", "ada reads {note:?}");
-    // Until everything that is to start has started.
-    key.run("root", port, "systemctl is-system-running --wait || true")?;
-
-    let marked = INSIDE
-        .iter()
-        .map(|(command, _)| format!("{command}\necho '{MARK}'\n"));
-    let output = key.run("root", port, &marked.collect::<String>())?;
-    let mut outputs = output.split(MARK);
-    for (command, words) in INSIDE {
-        let output = outputs.next().unwrap_or_default();
-        for word in *words {
-            ensure!(
-                output.contains(word),
-                "`{command}` does not say {word:?}: {output}"
-            );
-        }
-    }
+    key.expect_inside(port, INSIDE)?;
     // The power is cut next, and what only memory holds would be lost.
     let counted = key.run("root", port, "sync\nwc -l < /var/lib/data/starts")?;
     ensure!(
@@ -164,6 +148,3 @@ fn look_inside(lab: &mut Lab, key: &Key, starts: usize) -> Result<()> {
     );
     Ok(())
 }
-
-/// Between the outputs of two commands.
-const MARK: &str = "--- next ---";

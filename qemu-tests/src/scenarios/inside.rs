@@ -13,6 +13,8 @@ use crate::interrupt;
 /// How long a system that has confirmed its start may take to let somebody in: under emulation it
 /// makes its host key first.
 const TO_LOGIN: Duration = Duration::from_secs(180);
+/// Between the outputs of two commands.
+const MARK: &str = "--- next ---";
 /// `ssh` itself failed, rather than the command (ssh(1)).
 const SSH_FAILED: i32 = 255;
 
@@ -60,6 +62,27 @@ impl Key {
                 ),
             }
         }
+    }
+
+    /// Runs commands as root once everything that is to start has started, and looks for words in what
+    /// each of them prints.
+    pub fn expect_inside(&self, port: u16, expected: &[(&str, &[&str])]) -> Result<()> {
+        self.run("root", port, "systemctl is-system-running --wait || true")?;
+        let marked = expected
+            .iter()
+            .map(|(command, _)| format!("{command}\necho '{MARK}'\n"));
+        let output = self.run("root", port, &marked.collect::<String>())?;
+        let mut outputs = output.split(MARK);
+        for (command, words) in expected {
+            let output = outputs.next().unwrap_or_default();
+            for word in *words {
+                ensure!(
+                    output.contains(word),
+                    "`{command}` does not say {word:?}: {output}"
+                );
+            }
+        }
+        Ok(())
     }
 
     fn attempt(&self, user: &str, port: u16, script: &str) -> io::Result<Output> {

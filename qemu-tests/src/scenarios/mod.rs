@@ -25,6 +25,7 @@ mod foreign_disk;
 mod http_boot;
 mod ignition_disks;
 mod inside;
+mod links;
 mod lossy_segment;
 mod own_ignition;
 mod power_cut;
@@ -102,6 +103,13 @@ const SCENARIOS: &[Scenario] = &[
                  one of which had to be granted",
         arrange: ignition_disks::arrange,
         play: ignition_disks::play,
+    },
+    Scenario {
+        name: "links",
+        proves: "a machine is installed by a VLAN on a bond of two NICs, and its system has both with the \
+                 addresses and MTUs of cluster.yaml",
+        arrange: links::arrange,
+        play: links::play,
     },
     Scenario {
         name: "own-ignition",

@@ -61,8 +61,8 @@ pub(super) fn play(lab: &mut Lab) -> Result<()> {
 /// `… DHCPACK(tap0) 10.77.0.221 52:54:00:00:00:01`.
 fn given_to(neighbour: &Neighbour, lab: &mut Lab, name: &str) -> Result<Ipv4Addr> {
     let log = neighbour.log()?;
-    let nic = lab.machine(name)?.vm.spec.nic.clone();
-    let mac = nic.context("it has no NIC")?.mac.to_string();
+    let nics = &lab.machine(name)?.vm.spec.nics;
+    let mac = nics.first().context("it has no NIC")?.mac.to_string();
     let line = log
         .lines()
         .rfind(|line| line.contains("DHCPACK(") && line.contains(&mac))

@@ -27,7 +27,7 @@ pub(super) fn play(lab: &mut Lab) -> Result<()> {
 
     let machine = lab.machine(NODE)?;
     machine.vm.power_cut()?;
-    let nic = machine.vm.spec.nic.as_mut().context("it has no NIC")?;
+    let nic = machine.vm.spec.nics.first_mut().context("it has no NIC")?;
     nic.mac = SPARE;
     machine.power_on()?;
     expect_running_again(lab, &first, "sent to the disk")?;
