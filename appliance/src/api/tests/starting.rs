@@ -9,7 +9,8 @@ use hardway_netboot::dhcp::Lease;
 
 use super::SCRIPT;
 use crate::clock;
-use crate::fixture::{Appliance, MAC};
+use crate::fixture::{Appliance, CLUSTER, MAC};
+use crate::serve::boot_files;
 
 const IMAGE: &str = "/uki/52-54-00-00-00-01/agent.efi";
 const NOBODY: &str = "hardway.token=00000000000000000000000000000000 ";
@@ -30,7 +31,11 @@ fn stub() -> Vec<u8> {
 }
 
 async fn appliance() -> Appliance {
-    let appliance = Appliance::start().await;
+    appliance_with(CLUSTER).await
+}
+
+async fn appliance_with(cluster: &str) -> Appliance {
+    let appliance = Appliance::with(cluster).await;
     let boot = appliance.folder.path().join("payload/boot");
     std::fs::write(boot.join("linuxx64.efi.stub"), stub()).unwrap();
     std::fs::write(boot.join("agent.initramfs"), "an initramfs").unwrap();
@@ -64,6 +69,33 @@ fn live_token(appliance: &Appliance) -> Option<String> {
     let snapshot = appliance.context.fleet.snapshot();
     let token = snapshot.machines["node1"].token.as_ref();
     token.map(|live| format!("hardway.token={} ", live.token))
+}
+
+/// Every way to the agent tells it of the links that its profile chose for it.
+#[tokio::test]
+async fn the_agent_is_told_of_its_link() {
+    let network = "{vlans: {rack: {id: 20, link: port1}}, agent: rack}";
+    let profile = format!("    network: {network}\n    config: [base.bu]");
+    let cluster = CLUSTER.replace("    config: [base.bu]", &profile);
+    for (text, expected) in [(CLUSTER, 0), (cluster.as_str(), 1)] {
+        let appliance = appliance_with(text).await;
+        let (_, script) = appliance.get(SCRIPT).await;
+        let (_, image) = ask(&appliance, Method::GET, IMAGE, "10.77.0.11", "").await;
+        let grub = format!("grub/{MAC}.cfg");
+        let grub = boot_files::open(&appliance.context, &grub, [10, 77, 0, 11].into()).await;
+        let grub = grub.unwrap();
+        let mut bytes = vec![0; grub.size() as usize];
+        grub.read_exact_at(&mut bytes, 0).unwrap();
+        let grub = String::from_utf8(bytes).unwrap();
+        for told in [script, image, grub] {
+            assert!(told.contains("hardway.token="), "{told}");
+            assert_eq!(
+                told.matches("hardway.link=vlan20").count(),
+                expected,
+                "{told}"
+            );
+        }
+    }
 }
 
 #[tokio::test]
