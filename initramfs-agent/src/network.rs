@@ -72,7 +72,9 @@ fn bond(
 ) -> Result<(String, MacAddress)> {
     let mut ports = find(&arguments.link.ports, drivers, reports)?;
     let is_boot = |link: &Link| Some(MacAddress(link.mac)) == arguments.boot_mac;
-    ports.sort_by_key(|link| !is_boot(link));
+    if let Some(boot) = ports.iter().position(is_boot) {
+        ports.swap(0, boot);
+    }
     drivers.load("bonding", reports);
     let names: Vec<String> = ports.iter().map(|link| link.name.clone()).collect();
     make_bond(Path::new("/"), BOND, mode.kernel_name(), &names)?;
@@ -95,11 +97,10 @@ fn find(wanted: &[MacAddress], drivers: &mut OwnDrivers, reports: &Reports) -> R
             return Ok(links);
         }
         if is_late {
-            let names: Vec<String> = wanted.iter().map(MacAddress::to_string).collect();
-            match names.is_empty() {
+            match wanted.is_empty() {
                 false => bail!(
-                    "no network card with address {}, by which this machine boots, has a driver here",
-                    names.join(" or ")
+                    "no network card with one of the addresses {wanted:?}, by which this machine \
+                     boots, has a driver here"
                 ),
                 true => bail!("no network card has a driver here"),
             }
