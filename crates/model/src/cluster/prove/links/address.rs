@@ -26,6 +26,7 @@ pub(super) fn addresses(
     for draft in drafts.iter() {
         check_place(draft, controllers, problems);
     }
+    check_fixed(drafts, problems);
     let subnets = subnets(drafts, network, problems);
     let mut addresses: BTreeMap<String, Address> = drafts
         .iter()
@@ -35,45 +36,47 @@ pub(super) fn addresses(
             (draft.name().to_owned(), (address, subnet))
         })
         .collect();
-    let somewhere = |draft: &&Draft<'_>| {
-        let said = draft.address.map(|said| said.value);
-        said.is_some_and(|said| said != Addressing::None)
-    };
-    let chosen = drafts
-        .iter()
-        .find(somewhere)
-        .map(|draft| draft.name().to_owned());
     let everywhere = raw.value.address.given();
-    match (chosen, everywhere) {
-        (Some(name), Some(address)) => {
-            let message = format!("`{name}` says already where the machine's address goes");
-            address.complain(problems, message, "remove one of the two");
-        }
-        (Some(_), None) => {}
-        (None, _) => {
-            let main = what_port1_belongs_to(controllers).to_owned();
-            let address = everywhere.map_or(Addressing::Dhcp, |address| address.value);
+    let name = match drafts.iter().find(|draft| says_where(draft)) {
+        Some(draft) => draft.name().to_owned(),
+        None => {
+            let main = main(raw, drafts, controllers);
             let draft = drafts.iter().find(|draft| draft.name() == main);
-            if draft.is_none() && main == "port1" {
-                let name = Located {
-                    value: main.clone(),
-                    place: raw.place,
-                    path: raw.path.clone(),
-                };
-                drafts.push(Draft::plain_port(name, 1));
-            }
-            let free = drafts.iter().any(|draft| {
-                draft.name() == main && draft.address.is_none() && draft.subnet.is_none()
-            });
-            if free {
+            if draft.is_some_and(|draft| draft.address.is_none() && draft.subnet.is_none()) {
+                let address = everywhere.map_or(Addressing::Dhcp, |address| address.value);
                 addresses.insert(main, (address, None));
+                return addresses;
             }
+            main
         }
+    };
+    if let Some(address) = everywhere {
+        let message = format!("`{name}` says already which address it has");
+        address.complain(problems, message, "remove one of the two");
     }
     addresses
 }
 
-/// A member has no address; and of several links one alone has the machine's own.
+fn says_where(draft: &Draft<'_>) -> bool {
+    let said = draft.address.map(|said| said.value);
+    said.is_some_and(|said| said != Addressing::None)
+}
+
+/// The name of what port1 belongs to; where that is port1 itself, it is a draft from now on.
+fn main(raw: &Located<RawLinks>, drafts: &mut Vec<Draft<'_>>, controllers: &Controllers) -> String {
+    let main = what_port1_belongs_to(controllers).to_owned();
+    if main == "port1" && !drafts.iter().any(|draft| draft.name() == main) {
+        let name = Located {
+            value: main.clone(),
+            place: raw.place,
+            path: raw.path.clone(),
+        };
+        drafts.push(Draft::plain_port(name, 1));
+    }
+    main
+}
+
+/// A member has no address, and no link has two.
 fn check_place(draft: &Draft<'_>, controllers: &Controllers, problems: &mut Problems<'_>) {
     let address = draft.address.filter(|said| said.value != Addressing::None);
     if let Some(controller) = controllers.get(draft.name()) {
@@ -93,25 +96,30 @@ fn check_place(draft: &Draft<'_>, controllers: &Controllers, problems: &mut Prob
     }
 }
 
+/// One link alone has the machine's own address.
+fn check_fixed(drafts: &[Draft<'_>], problems: &mut Problems<'_>) {
+    let fixed = drafts.iter().filter_map(|draft| {
+        let said = draft.address?;
+        (said.value == Addressing::Static).then_some((draft.name(), said))
+    });
+    let mut first = None;
+    for (name, said) in fixed {
+        let first = *first.get_or_insert(name);
+        if first != name {
+            let message = format!("`{first}` has the machine's address already");
+            let help = "one link can have it; others take a `subnet`";
+            said.complain(problems, message, help);
+        }
+    }
+}
+
 fn subnets(
     drafts: &[Draft<'_>],
     network: Option<&Network>,
     problems: &mut Problems<'_>,
 ) -> BTreeMap<String, Subnet> {
     let mut subnets: BTreeMap<String, Subnet> = BTreeMap::new();
-    let mut fixed: Option<&str> = None;
     for draft in drafts {
-        let said = draft
-            .address
-            .filter(|said| said.value == Addressing::Static);
-        if let Some(said) = said {
-            if let Some(first) = fixed {
-                let message = format!("`{first}` has the machine's address already");
-                let help = "one link can have it; others take a `subnet`";
-                said.complain(problems, message, help);
-            }
-            fixed = Some(draft.name());
-        }
         let Some((located, network)) = draft.subnet.zip(network) else {
             continue;
         };
