@@ -33,6 +33,8 @@ pub struct Partition {
     pub name: String,
     /// MBR type byte; 0 in a GPT.
     pub mbr_type: u8,
+    /// Partition type of a GPT, as its bytes stand there; zeros in an MBR.
+    pub type_guid: [u8; 16],
 }
 
 impl Table {
@@ -70,6 +72,7 @@ impl Table {
                     .saturating_mul(bytes),
                 name: entry.partition_name.as_str().to_owned(),
                 mbr_type: 0,
+                type_guid: entry.partition_type_guid,
             })
             .collect();
         Ok(Some(Self {
@@ -103,6 +106,7 @@ pub fn mbr(sector: &[u8; 512], sector_size: u32) -> Option<Vec<Partition>> {
                 length: u64::from(sectors(12)) * u64::from(sector_size),
                 name: String::new(),
                 mbr_type: entry[4],
+                type_guid: [0; 16],
             });
         }
     }
@@ -148,6 +152,7 @@ mod tests {
             length: 2 << 20,
             name: String::new(),
             mbr_type: 0x83,
+            type_guid: [0; 16],
         };
         assert_eq!(table.partitions, [expected]);
     }

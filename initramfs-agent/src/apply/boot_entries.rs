@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, bail};
 
 use super::root::TargetRoot;
+use super::version_order;
 
 /// Where GRUB's configuration stands, relative to the root or to a boot partition of its own.
 pub const GRUB: [&str; 4] = [
@@ -20,63 +21,76 @@ pub const ENTRIES: [&str; 3] = [
 ];
 
 /// What is to be started.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BootEntry {
-    /// The kernel's path.
+    /// The kernel's path, or that of a unified kernel image.
     pub kernel: String,
     /// Paths of what is loaded with it, in order.
     pub initrds: Vec<String>,
     /// The kernel's arguments.
     pub arguments: String,
+    /// Whether kernel and initrd are parts of one EFI program (see [`super::unified_kernel`]).
+    pub is_unified: bool,
 }
 
-/// The entry that would be booted by default, from whatever the filesystem holds.
+/// The entry that GRUB would boot by default, from whatever the filesystem holds.
 pub fn default_entry(root: &TargetRoot) -> Result<Option<BootEntry>> {
     for folder in ENTRIES {
         // The newest version sorts last, as boot loaders take it.
         if let Some(name) = entry_names(root, folder)?.pop() {
-            return Ok(Some(parse_entry(&text(
-                root,
-                &format!("{folder}/{name}"),
-            )?)?));
+            must_not_be_saved(root, name.trim_end_matches(".conf"))?;
+            let entry = parse_entry(&text(root, &format!("{folder}/{name}"))?);
+            return Ok(Some(checked(entry)?));
         }
     }
     for path in GRUB {
         if root.read(path)?.is_some() {
+            must_not_be_saved(root, "0")?;
             return Ok(Some(parse_grub(&text(root, path)?)?));
         }
     }
     Ok(None)
 }
 
-/// The names of the entries in a folder, sorted by the numbers in them as well as by letters.
+/// GRUB's environment block may name another entry than `first`, for once or for good.
+fn must_not_be_saved(root: &TargetRoot, first: &str) -> Result<()> {
+    for path in GRUB {
+        let path = path.replace("grub.cfg", "grubenv");
+        let block = root.read(&path)?.unwrap_or_default();
+        for line in String::from_utf8_lossy(&block).lines() {
+            let value = line
+                .strip_prefix("saved_entry=")
+                .or_else(|| line.strip_prefix("next_entry="));
+            if let Some(value) = value.filter(|value| !["", "0", first].contains(value)) {
+                bail!("{path} has GRUB start another entry than the first: {value}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The names of the entries in a folder, the newest version last.
 pub fn entry_names(root: &TargetRoot, folder: &str) -> Result<Vec<String>> {
     let mut names = root.list(folder)?;
     names.retain(|name| name.ends_with(".conf"));
-    names.sort_by_cached_key(|name| version_key(name));
+    names.sort_by(|one, other| version_order::compare(one, other));
     Ok(names)
 }
 
-fn text(root: &TargetRoot, path: &str) -> Result<String> {
+/// A file that is there, as text.
+pub fn text(root: &TargetRoot, path: &str) -> Result<String> {
     let bytes = root
         .read(path)?
         .with_context(|| format!("{path} is not there"))?;
     String::from_utf8(bytes).with_context(|| format!("{path} is not UTF-8"))
 }
 
-fn parse_entry(text: &str) -> Result<BootEntry> {
-    let mut entry = BootEntry {
-        kernel: String::new(),
-        initrds: Vec::new(),
-        arguments: String::new(),
-    };
-    for line in text.lines() {
-        let (key, value) = line
-            .trim()
-            .split_once(char::is_whitespace)
-            .unwrap_or((line.trim(), ""));
+/// What an entry of type 1 starts, not checked.
+pub fn parse_entry(text: &str) -> BootEntry {
+    let mut entry = BootEntry::default();
+    for (key, value) in fields(text) {
         match key {
-            "linux" => entry.kernel = value.trim().to_owned(),
+            "linux" => entry.kernel = value.to_owned(),
             "initrd" => entry
                 .initrds
                 .extend(value.split_whitespace().map(str::to_owned)),
@@ -84,18 +98,36 @@ fn parse_entry(text: &str) -> Result<BootEntry> {
                 if !entry.arguments.is_empty() {
                     entry.arguments.push(' ');
                 }
-                entry.arguments.push_str(value.trim());
+                entry.arguments.push_str(value);
             }
             _ => {}
         }
     }
-    checked(entry)
+    entry
+}
+
+/// Keys and values of an entry or of `loader.conf`, comments left out.
+pub fn fields(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let lines = text.lines().map(str::trim);
+    lines
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once(char::is_whitespace))
+        .map(|(key, value)| (key, value.trim()))
 }
 
 /// The first `linux` line with the `initrd` lines that follow it. Menus are not evaluated: an image
 /// that chooses by script is started by its own boot loader.
 fn parse_grub(text: &str) -> Result<BootEntry> {
     let mut lines = text.lines().map(str::trim);
+    // What is in a variable is judged by the environment block that it comes from.
+    let default = lines
+        .clone()
+        .filter_map(|line| line.strip_prefix("set default="))
+        .map(|value| value.trim_matches('"'))
+        .find(|value| *value != "0" && !value.starts_with('$'));
+    if let Some(default) = default {
+        bail!("grub.cfg has GRUB start another entry than the first: {default}");
+    }
     let kernel = lines
         .find_map(|line| keyword(line, &LINUX))
         .context("grub.cfg has no `linux` line")?;
@@ -112,6 +144,7 @@ fn parse_grub(text: &str) -> Result<BootEntry> {
             .map(|path| without_device(path).to_owned())
             .collect(),
         arguments: arguments.trim().to_owned(),
+        is_unified: false,
     })
 }
 
@@ -133,7 +166,8 @@ fn without_device(path: &str) -> &str {
     }
 }
 
-fn checked(entry: BootEntry) -> Result<BootEntry> {
+/// Refuses an entry that does not say everything itself.
+pub fn checked(entry: BootEntry) -> Result<BootEntry> {
     if entry.kernel.is_empty() {
         bail!("the boot entry names no kernel");
     }
@@ -148,28 +182,10 @@ fn checked(entry: BootEntry) -> Result<BootEntry> {
     Ok(entry)
 }
 
-/// Numbers compare as numbers: 6.12.9 stands before 6.12.10.
-fn version_key(name: &str) -> Vec<(String, u64)> {
-    let mut key = Vec::new();
-    let mut rest = name;
-    while !rest.is_empty() {
-        let digits = rest
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(rest.len());
-        let (word, after) = rest.split_at(digits);
-        let end = after
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(after.len());
-        let (number, after) = after.split_at(end);
-        key.push((word.to_owned(), number.parse().unwrap_or(0)));
-        rest = after;
-    }
-    key
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::apply::root::tests::{own, root};
 
     #[test]
     fn grub_configurations() {
@@ -191,14 +207,38 @@ mod tests {
     #[test]
     fn entries_of_the_boot_loader_specification() {
         let entry = parse_entry(
-            "title Debian\nlinux /vmlinuz-6.12\ninitrd /a.img\ninitrd /b.img\noptions root=x\noptions rw\n",
-        )
-        .unwrap();
+            "title Debian\nlinux /vmlinuz-6.12\n#options x\ninitrd /a.img\ninitrd /b.img\noptions root=x\noptions rw\n",
+        );
         assert_eq!(entry.kernel, "/vmlinuz-6.12");
         assert_eq!(entry.initrds, ["/a.img", "/b.img"]);
         assert_eq!(entry.arguments, "root=x rw");
-        let mut names = ["d-6.12.10.conf", "d-6.12.9.conf", "d-6.2.conf"];
-        names.sort_by_cached_key(|name| version_key(name));
-        assert_eq!(names, ["d-6.2.conf", "d-6.12.9.conf", "d-6.12.10.conf"]);
+    }
+
+    #[test]
+    fn another_default_of_grub_is_unclear() {
+        let parse = |default: &str| {
+            let text = format!("{default}\nmenuentry \"A\" {{\nlinux /k\n}}\n");
+            parse_grub(&text).map_err(|error| error.to_string())
+        };
+        for default in ["", "set default=0", "  set default=\"${saved_entry}\""] {
+            assert_eq!(parse(default).unwrap().kernel, "/k", "{default}");
+        }
+        assert_eq!(
+            parse("set default=\"2\"").unwrap_err(),
+            "grub.cfg has GRUB start another entry than the first: 2"
+        );
+        let (_folder, root) = root();
+        let put = |path: &str, text: &str| {
+            root.replace(path, text.as_bytes(), &own(0o644)).unwrap();
+        };
+        put("/loader/entries/d-6.12.9.conf", "linux /old\n");
+        put("/loader/entries/d-6.12.10.conf", "linux /new\n");
+        put("/grub2/grubenv", "# GRUB\nsaved_entry=d-6.12.10\n####");
+        assert_eq!(default_entry(&root).unwrap().unwrap().kernel, "/new");
+        put("/grub2/grubenv", "# GRUB\nsaved_entry=d-6.12.9\n####");
+        assert_eq!(
+            default_entry(&root).unwrap_err().to_string(),
+            "/grub2/grubenv has GRUB start another entry than the first: d-6.12.9"
+        );
     }
 }

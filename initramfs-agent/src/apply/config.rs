@@ -12,14 +12,12 @@ use sha2::Digest;
 
 use super::content::Sources;
 use super::filesystem::Mounted;
+use super::kernel_arguments::{self, Edit};
 use super::modules::Modules;
 use super::mount::Mounts;
 use super::own_ignition::Place;
 use super::root::TargetRoot;
-use super::{
-    Execution, accounts, enablement, files, kernel_arguments, order, persist, relabel, result,
-    units,
-};
+use super::{Execution, accounts, enablement, files, order, persist, relabel, result, units};
 use crate::patience::patiently;
 use crate::reports::Reports;
 
@@ -34,6 +32,34 @@ impl FetchedConfig {
     /// What it says, for a system to which the agent applies it.
     pub fn operations(&self) -> Result<Operations> {
         serde_json::from_slice(&self.json).context("parsing the configuration's operations")
+    }
+
+    /// What becomes of kernel arguments: first the plan's `own` ones, then what the configuration says.
+    pub fn kernel_arguments(&self, applier: ConfigApplier, own: &[String]) -> Result<Vec<Edit>> {
+        let mut edits = Vec::new();
+        if !own.is_empty() {
+            edits.push(Edit {
+                wanted: own.to_vec(),
+                unwanted: Vec::new(),
+            });
+        }
+        if Place::of(applier).is_none() {
+            edits.extend(self.operations()?.operations.into_iter().filter_map(edit));
+        }
+        Ok(edits)
+    }
+}
+
+fn edit(operation: Operation) -> Option<Edit> {
+    match operation {
+        Operation::KernelArguments {
+            should_exist,
+            should_not_exist,
+        } => Some(Edit {
+            wanted: should_exist,
+            unwanted: should_not_exist,
+        }),
+        _ => None,
     }
 }
 
@@ -63,25 +89,22 @@ pub fn fetch(execution: &mut Execution<'_>, expected: Sha256) -> Result<FetchedC
     Ok(config)
 }
 
-/// Applies it to the mounted system.
+/// Applies it to the mounted system. Kernel arguments are set already, on every partition of the disk.
 pub fn apply(
     config: &FetchedConfig,
     applier: ConfigApplier,
-    arguments: &[String],
     system: &Mounted,
     execution: &mut Execution<'_>,
 ) -> Result<String> {
-    let root = system.root()?;
-    if !arguments.is_empty() {
-        kernel_arguments::edit(&root, arguments, &[]).context("setting kernel arguments")?;
-    }
     match Place::of(applier) {
         None => {
-            let work = config.operations()?;
+            let mut work = config.operations()?;
+            let is_done = |work: &Operation| matches!(work, Operation::KernelArguments { .. });
+            work.operations.retain(|work| !is_done(work));
             let mut modules = Modules::Store(&mut *execution.drivers);
             carry_out(&work, system.path(), execution.reports, &mut modules)
         }
-        Some(place) => place.leave(&root, &config.json),
+        Some(place) => place.leave(&system.root()?, &config.json),
     }
 }
 
@@ -153,10 +176,11 @@ fn files_stage_below(
 
 fn execute(operation: &Operation, root: &TargetRoot, sources: &Sources<'_>) -> Result<()> {
     match operation {
-        Operation::KernelArguments {
-            should_exist,
-            should_not_exist,
-        } => kernel_arguments::edit(root, should_exist, should_not_exist).map(drop),
+        Operation::KernelArguments { .. } => {
+            let paths = kernel_arguments::files(root)?;
+            kernel_arguments::must_be_some(paths.len())?;
+            kernel_arguments::edit(root, &paths, &Vec::from_iter(edit(operation.clone())))
+        }
         Operation::CreateGroup(group) => accounts::ensure_group(root, group),
         Operation::DeleteGroup { name } => accounts::delete_group(root, name),
         Operation::EnsureUser(user) => accounts::ensure_user(root, user),

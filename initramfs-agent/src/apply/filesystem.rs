@@ -99,15 +99,29 @@ impl Mounted {
         let mut partitions = table.partitions.clone();
         partitions.sort_by_key(|partition| std::cmp::Reverse(partition.start));
         for partition in partitions {
-            let (device, found) = look(disk, &partition)?;
-            let Some(mounted) = Self::mount(device, found, &partition, flags, execution)? else {
-                continue;
-            };
-            if fits(&mounted.target) {
+            if let Some(mounted) = Self::of(disk, &partition, flags, execution)?
+                && fits(&mounted.target)
+            {
                 return Ok(Some(mounted));
             }
         }
         Ok(None)
+    }
+
+    /// Mounts a partition; `None` where it holds nothing that could be mounted.
+    pub fn of(
+        disk: &str,
+        partition: &Partition,
+        flags: Flags,
+        execution: &mut Execution<'_>,
+    ) -> Result<Option<Self>> {
+        let (device, found) = look(disk, partition)?;
+        Self::mount(device, found, partition, flags, execution)
+    }
+
+    /// Lets what was mounted to be read be written.
+    pub fn make_writable(&self) -> Result<()> {
+        Ok(mounts::remount(&self.target, Flags::empty())?)
     }
 
     fn mount(

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::fs::File;
-use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -15,11 +15,27 @@ use hardway_userspace::{kexec, power};
 use super::Execution;
 use super::boot_entries::{self, BootEntry};
 use super::filesystem::{Mounted, announce};
+use super::loader_entries;
 use super::root::TargetRoot;
-use hardway_recognition::table::Table;
+use super::unified_kernel::Program;
+use hardway_recognition::table::{Partition, Table};
 
 /// How long the last reports may take.
 const LAST_WORDS: Duration = Duration::from_secs(15);
+/// Is there where UEFI is.
+const EFI: &str = "/sys/firmware/efi";
+/// Variables by which systemd-boot is told of another entry than its own default (the Boot Loader
+/// Interface of systemd).
+const TOLD: [&str; 2] = ["LoaderEntryOneShot", "LoaderEntryDefault"];
+const LOADER_VENDOR: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+/// Types of an EFI system partition and of an extended boot partition, as a GPT holds them (UEFI 2.10,
+/// section 5.3.3; UAPI.2, XBOOTLDR).
+const FOR_UEFI: [[u8; 16]; 2] = [
+    *b"\x28\x73\x2a\xc1\x1f\xf8\xd2\x11\xba\x4b\x00\xa0\xc9\x3e\xc9\x3b",
+    *b"\xff\xc2\x13\xbc\xe6\x59\x62\x42\xa3\x52\xb2\x75\xfd\x6f\x71\x72",
+];
+/// The type of an EFI system partition in an MBR.
+const MBR_FOR_UEFI: u8 = 0xef;
 
 /// Passes control to the system on the disk. Returns only with an error.
 pub fn run(
@@ -84,7 +100,13 @@ fn load_kernel(binding: &DiskBinding, execution: &mut Execution<'_>) -> Result<(
         .with_context(|| format!("reading the partition table of {path}"))?
         .with_context(|| format!("{path} has no partition table"))?;
     announce(&file, path, &table)?;
-    let holds_entry = |target: &std::path::Path| {
+    if Path::new(EFI).exists()
+        && let Some((partition, entry)) = chosen_by_uefi(path, &table, execution)?
+    {
+        let mounted = Mounted::of(path, &partition, Flags::MS_RDONLY, execution)?;
+        return load_and_unmount(mounted.context("the boot entry has vanished")?, &entry);
+    }
+    let holds_entry = |target: &Path| {
         let entry = TargetRoot::open(target).and_then(|root| boot_entries::default_entry(&root));
         !matches!(entry, Ok(None))
     };
@@ -92,36 +114,79 @@ fn load_kernel(binding: &DiskBinding, execution: &mut Execution<'_>) -> Result<(
         .with_context(|| {
             format!("no partition of {path} has a GRUB configuration or boot entries")
         })?;
-    let loaded = load_from(&mounted.root()?);
+    let entry = boot_entries::default_entry(&mounted.root()?)?;
+    load_and_unmount(mounted, &entry.context("the boot entry has vanished")?)
+}
+
+/// What systemd-boot or the firmware itself would start, and from which partition.
+fn chosen_by_uefi(
+    disk: &str,
+    table: &Table,
+    execution: &mut Execution<'_>,
+) -> Result<Option<(Partition, BootEntry)>> {
+    let mut partitions = Vec::new();
+    let mut found = Vec::new();
+    for partition in &table.partitions {
+        let is_looked_at =
+            FOR_UEFI.contains(&partition.type_guid) || partition.mbr_type == MBR_FOR_UEFI;
+        if is_looked_at
+            && let Some(mounted) = Mounted::of(disk, partition, Flags::MS_RDONLY, execution)?
+        {
+            found.push(loader_entries::look(&mounted.root()?)?);
+            partitions.push(partition.clone());
+            mounted.unmount()?;
+        }
+    }
+    let told = |name: &&&str| {
+        let variable = format!("{EFI}/efivars/{name}-{LOADER_VENDOR}");
+        Path::new(&variable).exists()
+    };
+    let told = TOLD.iter().find(told).copied();
+    let chosen = loader_entries::choose(found, told)?;
+    Ok(chosen.map(|(at, entry)| (partitions.swap_remove(at), entry)))
+}
+
+fn load_and_unmount(mounted: Mounted, entry: &BootEntry) -> Result<()> {
+    let loaded = load_from(&mounted.root()?, entry);
     mounted.unmount()?;
     loaded
 }
 
-fn load_from(root: &TargetRoot) -> Result<()> {
-    let entry = boot_entries::default_entry(root)?.context("the boot entry has vanished")?;
-    let BootEntry {
-        kernel,
-        initrds,
-        arguments,
-    } = entry;
-    let kernel = root.open_file(&kernel)?;
-    let initrd = match &initrds[..] {
-        [] => None,
-        [one] => Some(root.open_file(one)?),
-        several => Some(joined(root, several)?),
+fn load_from(root: &TargetRoot, entry: &BootEntry) -> Result<()> {
+    let mut kernel = root.open_file(&entry.kernel)?;
+    let initrd = if entry.is_unified {
+        let whole = kernel;
+        let program = Program::open(&whole)?;
+        kernel = collected("/run/kernel", |to| program.copy(".linux", to))?;
+        // The stub loads a processor's microcode ahead of the rest.
+        Some(collected("/run/initrd", |to| {
+            program.copy(".ucode", to)?;
+            program.copy(".initrd", to)
+        })?)
+    } else {
+        match &entry.initrds[..] {
+            [] => None,
+            [one] => Some(root.open_file(one)?),
+            several => Some(collected("/run/initrd", |to| joined(root, several, to))?),
+        }
     };
-    kexec::load(&kernel, initrd.as_ref(), &arguments)?;
+    let has_bytes = |file: &File| file.metadata().is_ok_and(|metadata| metadata.len() > 0);
+    let initrd = initrd.filter(has_bytes);
+    kexec::load(&kernel, initrd.as_ref(), &entry.arguments)?;
     Ok(())
 }
 
 /// Several initrds are one after the other for the kernel.
-fn joined(root: &TargetRoot, paths: &[String]) -> Result<File> {
-    const JOINED: &str = "/run/initrd";
-    let mut whole = File::create(JOINED).context("making /run/initrd")?;
+fn joined(root: &TargetRoot, paths: &[String], to: &mut File) -> Result<()> {
     for path in paths {
-        std::io::copy(&mut root.open_file(path)?, &mut whole)
-            .with_context(|| format!("copying {path}"))?;
+        std::io::copy(&mut root.open_file(path)?, to).with_context(|| format!("copying {path}"))?;
     }
-    whole.flush().context("writing /run/initrd")?;
-    File::open(JOINED).context("opening /run/initrd")
+    Ok(())
+}
+
+/// A file in memory, with what `write` puts there.
+fn collected(path: &str, write: impl FnOnce(&mut File) -> Result<()>) -> Result<File> {
+    let mut file = File::create(path).with_context(|| format!("making {path}"))?;
+    write(&mut file).with_context(|| format!("writing {path}"))?;
+    File::open(path).with_context(|| format!("opening {path}"))
 }

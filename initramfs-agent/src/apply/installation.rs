@@ -14,6 +14,7 @@ use super::content::Sources;
 use super::disk::{BlockDevice, TargetDisk};
 use super::disks::{self, Opened, Work};
 use super::filesystem::Mounted;
+use super::kernel_arguments::{self, Edit};
 use super::modules::Modules;
 use super::own_ignition::Place;
 use super::read_back::Written;
@@ -125,6 +126,34 @@ impl Installation {
         self.disk
             .as_mut()
             .context("the plan claims no disk before this step")
+    }
+
+    /// Edits the kernel arguments of every boot entry, on whichever partition of the disk it stands.
+    pub fn edit_kernel_arguments(
+        &mut self,
+        edits: &[Edit],
+        execution: &mut Execution<'_>,
+    ) -> Result<()> {
+        self.unmount()?;
+        let table = self.announce()?;
+        let disk = self.disk()?.device().path();
+        let mut count = 0;
+        for partition in &table.partitions {
+            let mounted = Mounted::of(disk, partition, Flags::MS_RDONLY, execution)?;
+            let Some(mounted) = mounted else {
+                continue;
+            };
+            let root = mounted.root()?;
+            let files = kernel_arguments::files(&root)?;
+            if !files.is_empty() {
+                mounted.make_writable()?;
+                kernel_arguments::edit(&root, &files, edits)?;
+            }
+            count += files.len();
+            drop(root);
+            mounted.unmount()?;
+        }
+        kernel_arguments::must_be_some(count)
     }
 
     /// The installed system, mounted.

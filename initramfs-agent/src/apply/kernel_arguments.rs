@@ -3,14 +3,29 @@
 use anyhow::{Result, bail};
 
 use super::boot_entries::{ENTRIES, GRUB, LINUX, entry_names, keyword};
+use super::loader_entries;
 use super::root::{Attributes, TargetRoot};
 
-/// First removes every occurrence of the unwanted, then appends the wanted that are missing. Says in
-/// how many files.
-pub fn edit(root: &TargetRoot, wanted: &[String], unwanted: &[String]) -> Result<usize> {
+/// What is to become of the arguments.
+pub struct Edit {
+    /// Appended where they are missing.
+    pub wanted: Vec<String>,
+    /// Removed before that, wherever they stand.
+    pub unwanted: Vec<String>,
+}
+
+/// The files of a filesystem that hold kernel arguments.
+///
+/// # Errors
+///
+/// A unified kernel image, which has its arguments in itself, and often a signature over them.
+pub fn files(root: &TargetRoot) -> Result<Vec<String>> {
+    if let Some(path) = loader_entries::unified_kernel(root)? {
+        bail!("{path} is a unified kernel image, whose kernel arguments are set where it is built");
+    }
     let mut paths: Vec<String> = Vec::new();
     for path in GRUB {
-        if root.read(path)?.is_some() {
+        if root.exists(path)? {
             paths.push(path.to_owned());
         }
     }
@@ -21,25 +36,37 @@ pub fn edit(root: &TargetRoot, wanted: &[String], unwanted: &[String]) -> Result
                 .map(|name| format!("{folder}/{name}")),
         );
     }
-    if paths.is_empty() {
+    Ok(paths)
+}
+
+/// Edits the arguments in these files.
+pub fn edit(root: &TargetRoot, paths: &[String], edits: &[Edit]) -> Result<()> {
+    for path in paths {
+        let attributes = root.stat(path)?.map(|stat| Attributes::of(&stat));
+        let mut text = String::from_utf8(root.read(path)?.unwrap_or_default())?;
+        for edit in edits {
+            text = text
+                .split_inclusive('\n')
+                .map(|line| edit_line(line, path.ends_with(".conf"), &edit.wanted, &edit.unwanted))
+                .collect();
+        }
+        root.replace(
+            path,
+            text.as_bytes(),
+            &attributes.unwrap_or(Attributes::root(0o644)),
+        )?;
+    }
+    Ok(())
+}
+
+/// Refuses where no file was found at all: the arguments would be lost.
+pub fn must_be_some(count: usize) -> Result<()> {
+    if count == 0 {
         bail!(
             "the system has neither a GRUB configuration nor boot entries that could take kernel arguments"
         );
     }
-    for path in &paths {
-        let text = String::from_utf8(root.read(path)?.unwrap_or_default())?;
-        let attributes = root.stat(path)?.map(|stat| Attributes::of(&stat));
-        let edited: String = text
-            .split_inclusive('\n')
-            .map(|line| edit_line(line, path.ends_with(".conf"), wanted, unwanted))
-            .collect();
-        root.replace(
-            path,
-            edited.as_bytes(),
-            &attributes.unwrap_or(Attributes::root(0o644)),
-        )?;
-    }
-    Ok(paths.len())
+    Ok(())
 }
 
 /// Edits a line if it holds arguments: `linux PATH ARGUMENTS` of GRUB, `options ARGUMENTS` of an entry.
@@ -105,6 +132,7 @@ fn find(words: &[&str], group: &[&str]) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::apply::root::tests::{own, root};
+    use crate::apply::unified_kernel::tests::program;
 
     fn list(words: &[&str]) -> Vec<String> {
         words.iter().map(|word| (*word).to_owned()).collect()
@@ -119,9 +147,17 @@ mod tests {
             .unwrap();
         root.replace("/boot/loader/entries/a.conf", entry.as_bytes(), &own(0o644))
             .unwrap();
-        let wanted = list(&["console=ttyS0", "a b"]);
+        let edits = [Edit {
+            wanted: list(&["console=ttyS0", "a b"]),
+            unwanted: list(&["quiet"]),
+        }];
         for _ in 0..2 {
-            assert_eq!(edit(&root, &wanted, &list(&["quiet"])).unwrap(), 2);
+            let paths = files(&root).unwrap();
+            assert_eq!(
+                paths,
+                ["/boot/grub/grub.cfg", "/boot/loader/entries/a.conf"]
+            );
+            edit(&root, &paths, &edits).unwrap();
         }
         let read = |path| String::from_utf8(root.read(path).unwrap().unwrap()).unwrap();
         assert_eq!(
@@ -135,8 +171,19 @@ mod tests {
     }
 
     #[test]
-    fn a_system_without_entries_is_an_error() {
+    fn what_cannot_take_arguments_is_an_error() {
         let (_folder, root) = root();
-        assert!(edit(&root, &list(&["quiet"]), &[]).is_err());
+        assert!(files(&root).unwrap().is_empty());
+        assert!(must_be_some(0).is_err());
+        let image = program(&[(".linux", "K"), (".cmdline", "quiet")]);
+        for path in ["/EFI/BOOT/BOOTX64.EFI", "/EFI/Linux/debian.efi"] {
+            root.replace(path, &image, &own(0o644)).unwrap();
+            let error = files(&root).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("{path} is a unified")),
+                "{error}"
+            );
+            root.remove(path).unwrap();
+        }
     }
 }

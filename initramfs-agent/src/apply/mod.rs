@@ -11,7 +11,7 @@
 //! | [`disks`] | prepare-disks, by [`programs`] and [`modules`] |
 //! | [`config`] | apply-config, by [`mount`], [`root`], [`files`], [`accounts`], [`units`], [`kernel_arguments`], or by [`own_ignition`] |
 //! | [`confirmation`] | install-confirmation |
-//! | [`hand_over`] | hand-over |
+//! | [`hand_over`] | hand-over, by [`boot_entries`] (GRUB), [`loader_entries`] (systemd-boot), [`unified_kernel`] |
 
 mod account_files;
 mod accounts;
@@ -33,6 +33,7 @@ mod hand_over;
 mod image;
 mod installation;
 mod kernel_arguments;
+mod loader_entries;
 mod modules;
 mod mount;
 mod order;
@@ -44,12 +45,14 @@ mod relabel;
 mod result;
 mod root;
 pub mod table;
+mod unified_kernel;
 mod units;
+mod version_order;
 
 use std::convert::Infallible;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use hardway_model::messages::AgentEvent;
 use hardway_model::plan::{DiskBinding, Plan, Step};
 
@@ -180,8 +183,13 @@ fn run(
             kernel_arguments,
         } => {
             let config = config::fetch(execution, *sha256)?;
+            let edits = config.kernel_arguments(*applier, kernel_arguments)?;
+            if !edits.is_empty() {
+                let edited = installation.edit_kernel_arguments(&edits, execution);
+                edited.context("setting kernel arguments")?;
+            }
             let system = installation.filesystem_for(*applier, execution)?;
-            config::apply(&config, *applier, kernel_arguments, system, execution)
+            config::apply(&config, *applier, system, execution)
         }
         Step::InstallConfirmation => {
             let root = installation.system(execution)?.root()?;
