@@ -175,5 +175,6 @@ pub fn inventory(mac: &str, content: Content) -> Inventory {
         }],
         driverless: Vec::new(),
         tpm2: None,
+        boot_variables: None,
     }
 }

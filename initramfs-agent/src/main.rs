@@ -14,6 +14,7 @@
 //! | [`http`], [`patience`] | requests, and their repetition |
 //! | [`reports`] | what is told, on consoles and to the appliance |
 //! | [`inventory`] | the hardware, as plain data |
+//! | [`boot_variables`] | the firmware's boot entries and their order |
 //! | [`session`] | hello, orders, and the next hello |
 //! | [`apply`] | the steps of a plan; `hardway-agent apply` |
 //! | [`toolbox`] | programs that are fetched where a plan needs them |
@@ -22,6 +23,7 @@
 mod apply;
 mod arguments;
 mod boot;
+mod boot_variables;
 mod clock;
 mod confirm;
 mod dhcp;

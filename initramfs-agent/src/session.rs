@@ -15,7 +15,7 @@ use crate::drivers::Drivers;
 use crate::http::{Appliance, HttpError};
 use crate::patience::patiently;
 use crate::reports::Reports;
-use crate::{clock, inventory};
+use crate::{boot_variables, clock, inventory};
 
 /// How long a failed step stands on the console before the next hello.
 const HOLD: Duration = Duration::from_secs(30);
@@ -55,6 +55,9 @@ impl Session {
     pub fn run(mut self) -> Result<Infallible> {
         loop {
             self.drivers.coldplug();
+            if let Err(error) = boot_variables::mount(&mut self.drivers) {
+                self.reports.log(&format!("{error:#}"));
+            }
             match self.hello()? {
                 Orders::Execute {
                     plan,

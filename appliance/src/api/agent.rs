@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use hardway_model::cluster::Cluster;
 use hardway_model::identity::Sha256;
 use hardway_model::lifecycle::{Event, MachineState, Phase, Severity};
@@ -263,7 +263,7 @@ pub async fn report(
 pub async fn running(
     State(context): State<Context>,
     Body(running): Body<Running>,
-) -> Result<StatusCode, ApiError> {
+) -> Result<Response, ApiError> {
     let snapshot = context.fleet.snapshot();
     let state = snapshot.machines.get(&running.machine);
     let is_right = state.is_some_and(|state| {
@@ -283,7 +283,40 @@ pub async fn running(
         boot_id: running.boot_id,
     };
     context.fleet.record(&running.machine, event).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let cluster = snapshot.cluster.as_ref();
+    let machine = cluster.and_then(|cluster| cluster.machine(&running.machine));
+    let entries = match (cluster, machine, &running.inventory) {
+        (Some(cluster), Some(machine), Some(inventory)) => {
+            planning::boot_entries_of_running(cluster, machine, inventory)
+        }
+        _ => None,
+    };
+    let wanted = entries.as_ref().map(|entries| entries.summary.join("; "));
+    if let Some(note) = boot_entries_note(wanted.as_deref(), running.written.as_deref()) {
+        context.fleet.record(&running.machine, note).await?;
+    }
+    Ok(match entries.filter(|_| running.written.is_none()) {
+        Some(entries) => Json(entries.variables).into_response(),
+        None => StatusCode::NO_CONTENT.into_response(),
+    })
+}
+
+/// What the timeline says of the firmware's boot entries: what is wanted of them, and what came of it
+/// when it was wanted before.
+fn boot_entries_note(wanted: Option<&str>, written: Option<&str>) -> Option<Event> {
+    let (text, severity) = match (wanted, written) {
+        (Some(wanted), None) => (format!("boot entries are set: {wanted}"), Severity::Info),
+        (Some(wanted), Some("")) => (
+            format!("the firmware does not keep its boot entries: {wanted}"),
+            Severity::Warning,
+        ),
+        (_, Some(error)) if !error.is_empty() => (
+            format!("boot entries are not set: {error}"),
+            Severity::Warning,
+        ),
+        _ => return None,
+    };
+    Some(Event::Note { text, severity })
 }
 
 /// A machine's text cannot move the cursor of whoever reads the log.

@@ -1,6 +1,7 @@
 //! Requests against the whole route table: machines on their way to a running system. What the
 //! operator asks is in [`operator`].
 
+mod boot_entries;
 mod disks;
 mod network;
 mod operator;
@@ -133,6 +134,8 @@ async fn a_blank_machine_goes_all_the_way() {
         generation: 1,
         key: "guessed".into(),
         boot_id: "first".into(),
+        inventory: None,
+        written: None,
     };
     let (status, _) = appliance.post("/agent/v1/running", None, &running).await;
     assert_eq!(status, StatusCode::FORBIDDEN);

@@ -8,7 +8,8 @@ use hardway_ignition::operation::{Segment, Stage};
 use hardway_ignition::{Config, Operation, Operations, hardware};
 use hardway_model::desired::DesiredMachine;
 use hardway_model::inventory::{Content, Disk, Inventory};
-use hardway_model::plan::{Growth, Preparation, begins_blank};
+use hardway_model::load_option::HardDrive;
+use hardway_model::plan::{Growth, Preparation, begins_blank, only_system_partition};
 
 use super::image::ImageTable;
 use crate::toolbox;
@@ -55,7 +56,26 @@ pub fn preparation(
         summary: work.describe_disks(),
         growth: growth(config, facts),
         disks,
+        system_partition: None,
     })
+}
+
+/// The EFI system partition as it will stand on the disk, where that is certain: the configuration does
+/// not work on the disk, and the partition does not grow.
+pub fn system_partition(
+    preparation: &Preparation,
+    system: &Disk,
+    table: Option<&ImageTable>,
+) -> Option<HardDrive> {
+    let entries = table?.entries();
+    let found = only_system_partition(entries.iter().map(|entry| {
+        let place = (entry.number, entry.start, entry.sectors);
+        let guid = entry.guid.as_deref().unwrap_or_default();
+        (entry.type_guid.as_str(), guid, place)
+    }))?;
+    let is_last = entries.iter().all(|entry| entry.start <= found.start);
+    let is_worked_on = preparation.is_staged && preparation.disks.contains(&system.path);
+    (!is_last && !is_worked_on).then_some(found)
 }
 
 /// Nodes of the disks that the disks and mount stages write, in order.
@@ -136,5 +156,55 @@ fn growth(config: &Config, facts: Facts<'_>) -> Growth {
         Some(last) if listed.contains(&i64::from(last.number)) => Growth::Configured,
         Some(last) => Growth::UpToNext(last.number),
         None => Growth::Fill,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hardway_ignition::operation::disks::TableEntry;
+
+    use super::*;
+    use crate::fixture::{MAC, inventory};
+
+    fn entry(number: u32, start: u64, type_guid: &str) -> TableEntry {
+        TableEntry {
+            number,
+            start,
+            sectors: 2048,
+            type_guid: type_guid.into(),
+            guid: Some("00112233-4455-6677-8899-AABBCCDDEEFF".into()),
+            label: String::new(),
+            attributes: 0,
+            fate: Default::default(),
+        }
+    }
+
+    #[test]
+    fn a_system_partition_is_known_where_nothing_changes_it() {
+        const SYSTEM: &str = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";
+        const LINUX: &str = "0FC63DAF-8483-4772-8E79-3D69D8477DE4";
+        let inventory = inventory(MAC, Content::Blank);
+        let disk = &inventory.disks[0];
+        let table = |entries: Vec<TableEntry>| ImageTable::Gpt {
+            first_usable: 34,
+            entry_sectors: 32,
+            entries,
+        };
+        let first = table(vec![entry(1, 4096, LINUX), entry(2, 2048, SYSTEM)]);
+        let find = |preparation: &Preparation, table: Option<&ImageTable>| {
+            system_partition(preparation, disk, table).map(|found| (found.number, found.start))
+        };
+        let mut preparation = Preparation::default();
+        assert_eq!(find(&preparation, Some(&first)), Some((2, 2048)));
+        assert_eq!(find(&preparation, None), None);
+        assert_eq!(find(&preparation, Some(&ImageTable::Mbr)), None);
+        // The last one grows.
+        let last = table(vec![entry(1, 2048, LINUX), entry(2, 4096, SYSTEM)]);
+        assert_eq!(find(&preparation, Some(&last)), None);
+        preparation.is_staged = true;
+        preparation.disks = vec!["/dev/vdb".into()];
+        assert_eq!(find(&preparation, Some(&first)), Some((2, 2048)));
+        preparation.disks = vec![disk.path.clone()];
+        assert_eq!(find(&preparation, Some(&first)), None);
     }
 }

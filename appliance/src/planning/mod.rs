@@ -19,7 +19,9 @@ use hardway_model::desired::{Compression, ConfigApplier, DesiredImage, DesiredMa
 use hardway_model::identity::Sha256;
 use hardway_model::inventory::{self, Inventory};
 use hardway_model::lifecycle::MachineState;
-use hardway_model::plan::{self, Arming, Decision, Preparation, Refusal, RefusalReason};
+use hardway_model::plan::{
+    self, Arming, BootEntries, Decision, Preparation, Refusal, RefusalReason,
+};
 use hardway_model::preview::{self, Preview};
 
 use crate::context::Context;
@@ -147,7 +149,15 @@ fn decide_by(context: &Context, subject: Subject<'_>) -> Judgement {
                 // Before anything is written: a table for other sectors is none to this disk.
                 table()?;
             }
-            prepare(context, subject, &desired, system, table).map(Some)
+            let (rendered, mut preparation) = prepare(context, subject, &desired, system, table)?;
+            if subject.inventory.boot_variables.is_some() {
+                preparation.system_partition = match table() {
+                    Ok(table) => disks::system_partition(&preparation, system, table.as_ref()),
+                    // Without a table there is nothing that an entry could name.
+                    Err(_) => None,
+                };
+            }
+            Ok(Some((rendered, preparation)))
         }
         Err(_) => Ok(None),
     });
@@ -237,6 +247,17 @@ fn judge(
         confirmation: Some(seal::of_key(subject.confirmation_key)),
     };
     plan::plan(desired, subject.inventory, circumstances)
+}
+
+/// What is written to the firmware's boot variables of a machine whose installed system runs, as the
+/// planner says.
+pub fn boot_entries_of_running(
+    cluster: &Cluster,
+    machine: &Machine,
+    inventory: &Inventory,
+) -> Option<BootEntries> {
+    let desired = cluster.desired(machine, Sha256([0; 32]))?;
+    plan::boot_entries_of_running(&desired, inventory)
 }
 
 /// What the agent fetches, and what that does with the disks.

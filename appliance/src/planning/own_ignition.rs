@@ -86,6 +86,8 @@ pub fn part(desired: &DesiredMachine, confirmation: Confirmation<'_>) -> Part {
         generation: confirmation.generation,
         key: confirmation.key.to_owned(),
         boot_id: BOOT_ID.to_owned(),
+        inventory: None,
+        written: None,
     };
     let file = |path: &str, text: &str| {
         json!({
@@ -283,6 +285,8 @@ mod tests {
             generation: 3,
             key: "k".into(),
             boot_id: BOOT_ID.into(),
+            inventory: None,
+            written: None,
         };
         std::fs::write(&file, json!(running).to_string()).unwrap();
         let text = script(&url).replace(FILE, file.to_str().unwrap());

@@ -39,6 +39,7 @@ pub fn desired() -> DesiredMachine {
         install: InstallPolicy::Automatic,
         after_install: AfterInstall::Kexec,
         read_back: true,
+        boot_order: Default::default(),
         kernel_arguments: Vec::new(),
         config: Sha256([2; 32]),
     }

@@ -114,7 +114,7 @@ fn steps(plan: &Plan) -> Vec<Line> {
     for (index, step) in plan.steps.iter().enumerate() {
         let text = format!("  {:>3}. {}", index + 1, describe(step));
         lines.push(Line::plain(text));
-        if let Step::PrepareDisks { summary, .. } = step {
+        if let Step::PrepareDisks { summary, .. } | Step::SetBootEntries { summary, .. } = step {
             let summary = summary.iter();
             lines.extend(summary.map(|line| Line::plain(format!("       {line}"))));
         }
@@ -161,6 +161,7 @@ fn describe(step: &Step) -> String {
         },
         Step::InstallConfirmation => "leave what confirms that the system runs".into(),
         Step::CommitDisk { .. } => "make the disk bootable".into(),
+        Step::SetBootEntries { .. } => "set the firmware's boot entries:".into(),
         Step::HandOver { disk, how } => {
             let how = format!("{how:?}").to_lowercase();
             format!("pass control to the system on {} by {how}", disk.path)

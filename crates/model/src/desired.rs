@@ -25,6 +25,8 @@ pub struct DesiredMachine {
     pub after_install: AfterInstall,
     /// Whether everything that was written is read back from the disk and compared.
     pub read_back: bool,
+    /// What the firmware is to start first, where it is UEFI.
+    pub boot_order: BootOrder,
     /// Kernel arguments that the installed system is to have.
     pub kernel_arguments: Vec<String>,
     /// SHA-256 of the rendered configuration's canonical JSON.
@@ -177,4 +179,18 @@ pub enum AfterInstall {
     Reboot,
     /// Switch off.
     Poweroff,
+}
+
+/// What UEFI firmware is to start first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cluster", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum BootOrder {
+    /// The network, which sends an installed machine on to its disk; then the installed system.
+    #[default]
+    NetworkFirst,
+    /// The installed system.
+    DiskFirst,
+    /// What it says by itself: no variable of the firmware is written.
+    Keep,
 }

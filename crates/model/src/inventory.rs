@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::boot_variables::Variable;
 use crate::identity::{Identity, MacAddress};
 use crate::layout::Layout;
 use crate::receipt::Receipt;
@@ -30,6 +31,10 @@ pub struct Inventory {
     /// Whether there is a TPM 2.0; `None` where an older agent did not look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tpm2: Option<bool>,
+    /// The boot variables of UEFI firmware; `None` for BIOS, where they cannot be read, and where an
+    /// older agent did not look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_variables: Option<Vec<Variable>>,
 }
 
 impl Inventory {

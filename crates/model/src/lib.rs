@@ -11,6 +11,7 @@
 //! | [`desired`] | what one machine is to become |
 //! | [`inventory`] | what the agent found on the machine |
 //! | [`layout`] | what stands on a disk, exactly |
+//! | [`boot_variables`], [`load_option`] | what UEFI firmware may boot, and in which order |
 //! | [`receipt`] | what an installation leaves on the disk |
 //! | [`network`] | the installed system's links, and the files that say so |
 //! | [`plan`] | desired + inventory → the ordered steps, or a refusal |
@@ -22,6 +23,7 @@
 //! | [`view`] | what the API, the UI and the command line show |
 
 pub mod boot;
+pub mod boot_variables;
 #[cfg(feature = "cluster")]
 pub mod cluster;
 pub mod desired;
@@ -30,6 +32,7 @@ pub mod identity;
 pub mod inventory;
 pub mod layout;
 pub mod lifecycle;
+pub mod load_option;
 pub mod messages;
 pub mod network;
 pub mod plan;

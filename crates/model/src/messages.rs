@@ -6,7 +6,7 @@
 //! | `POST /agent/v1/hello` | [`Hello`] | [`Orders`] |
 //! | `POST /agent/v1/config` | [`ConfigRequest`] | the plan's document, once a token: operations of `hardway_ignition`, or an Ignition config for an image with Ignition of its own |
 //! | `POST /agent/v1/report` | [`Report`] | 204 |
-//! | `POST /agent/v1/running` | [`Running`] | 204; from the installed system |
+//! | `POST /agent/v1/running` | [`Running`] | 204, or boot variables to write ([`crate::boot_variables::Variable`]); from the installed system |
 //! | `GET /modules/index.json`, `GET /modules/FILE` | | module index and modules of the agent's kernel |
 //! | `GET /toolbox/FILE` | | programs that a plan needs, by the paths in its first step |
 //!
@@ -125,6 +125,11 @@ pub enum AgentEvent {
         /// The whole error chain, outermost first, joined by ": ".
         cause: String,
     },
+    /// Something did not work that the installation does not depend on.
+    Warning {
+        /// What, with its whole error chain.
+        text: String,
+    },
     /// The disk is complete.
     Installed {
         /// What stands on it.
@@ -150,6 +155,13 @@ pub struct Running {
     pub key: String,
     /// /proc/sys/kernel/random/boot_id.
     pub boot_id: String,
+    /// The hardware with the firmware's boot variables, on UEFI. Nothing but these are judged by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<Box<Inventory>>,
+    /// In a second word, after variables were written as the answer to the first one said: what did
+    /// not work, or nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<String>,
 }
 
 /// The body of every answer that is not 2xx.

@@ -1,5 +1,6 @@
 //! Desired machine + inventory → what will happen to its disk, before anything does.
 
+mod boot_entries;
 mod choose;
 mod data;
 mod select;
@@ -10,10 +11,14 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::choose::describe_content;
 pub use self::trust::{believable, bound_to};
+use crate::boot_variables::Variable;
 use crate::desired::{AfterInstall, Compression, ConfigApplier, DesiredMachine};
 use crate::identity::Sha256;
 use crate::inventory::{Content, Disk, Inventory};
+use crate::load_option::HardDrive;
 use crate::receipt::Receipt;
+
+pub use self::boot_entries::only_system_partition;
 
 /// Decides what happens to the machine's disks. Nothing else does.
 pub fn plan(
@@ -43,6 +48,25 @@ pub fn begins_blank(desired: &DesiredMachine, inventory: &Inventory, disk: &Disk
         Ok(system) => data::begins_blank(desired, inventory, system, disk),
         Err(_) => disk.content == Content::Blank,
     }
+}
+
+/// What is written to the firmware's boot variables of a machine whose installed system runs. `None`:
+/// nothing differs, or it is not to be touched.
+pub fn boot_entries_of_running(
+    desired: &DesiredMachine,
+    inventory: &Inventory,
+) -> Option<BootEntries> {
+    let (disk, _) = choose::installed(desired, inventory, 0)?;
+    boot_entries::of_machine(desired, inventory, boot_entries::system_partition(disk)?)
+}
+
+/// What is written to the firmware's boot variables.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BootEntries {
+    /// In order.
+    pub variables: Vec<Variable>,
+    /// What that does, line by line, for people.
+    pub summary: Vec<String>,
 }
 
 /// What the agent is to do, in order. Every choice has been made.
@@ -141,6 +165,14 @@ pub enum Step {
         /// The record to leave.
         receipt: Receipt,
     },
+    /// Write boot variables of the firmware, in this order. What cannot be written is a warning: the
+    /// firmware still finds the network and, on the disk, what it looks for by itself.
+    SetBootEntries {
+        /// What is written.
+        variables: Vec<Variable>,
+        /// What that does, line by line, for people.
+        summary: Vec<String>,
+    },
     /// Pass control to the system on this disk.
     HandOver {
         /// The disk that holds it.
@@ -164,6 +196,7 @@ impl Step {
             Self::ApplyConfig { .. } => "apply-config",
             Self::InstallConfirmation => "install-confirmation",
             Self::CommitDisk { .. } => "commit-disk",
+            Self::SetBootEntries { .. } => "set-boot-entries",
             Self::HandOver { .. } => "hand-over",
         }
     }
@@ -226,7 +259,7 @@ pub enum Decision {
     },
     /// This generation is on the disk already: only hand over.
     AlreadyInstalled {
-        /// A plan with nothing but the hand-over.
+        /// A plan with the hand-over, and the firmware's boot entries before it where they differ.
         plan: Plan,
         /// What the disk says.
         receipt: Box<Receipt>,
@@ -309,6 +342,8 @@ pub struct Preparation {
     pub summary: Vec<String>,
     /// What becomes of the image's last partition.
     pub growth: Growth,
+    /// The EFI system partition, where it is known beforehand what it will be.
+    pub system_partition: Option<HardDrive>,
 }
 
 /// What becomes of the image's last partition.

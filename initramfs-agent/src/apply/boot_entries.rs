@@ -36,8 +36,8 @@ pub struct BootEntry {
 /// The entry that GRUB would boot by default, from whatever the filesystem holds.
 pub fn default_entry(root: &TargetRoot) -> Result<Option<BootEntry>> {
     for folder in ENTRIES {
-        // The newest version sorts last, as boot loaders take it.
-        if let Some(name) = entry_names(root, folder)?.pop() {
+        let names = entry_names(root, folder)?.into_iter();
+        if let Some(name) = names.max_by(|one, other| version_order::compare(one, other)) {
             must_not_be_saved(root, name.trim_end_matches(".conf"))?;
             let entry = parse_entry(&text(root, &format!("{folder}/{name}"))?);
             return Ok(Some(checked(entry)?));
@@ -69,11 +69,10 @@ fn must_not_be_saved(root: &TargetRoot, first: &str) -> Result<()> {
     Ok(())
 }
 
-/// The names of the entries in a folder, the newest version last.
+/// The names of the entries in a folder.
 pub fn entry_names(root: &TargetRoot, folder: &str) -> Result<Vec<String>> {
     let mut names = root.list(folder)?;
     names.retain(|name| name.ends_with(".conf"));
-    names.sort_by(|one, other| version_order::compare(one, other));
     Ok(names)
 }
 

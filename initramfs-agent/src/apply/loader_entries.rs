@@ -117,14 +117,14 @@ pub fn choose(filesystems: Vec<Found>, told: Option<&str>) -> Result<Option<(usi
             if let Some(variable) = told {
                 bail!("the firmware's variable {variable} tells systemd-boot what to start");
             }
-            entries.sort_by(|(_, one), (_, other)| one.compare(other));
-            let default = default(&loader, entries)?;
-            Ok(Some((default.0, default.1.boot?)))
+            let (at, entry) = default(&loader, entries)?;
+            Ok(Some((at, entry.boot?)))
         }
     }
 }
 
-fn default(loader: &str, entries: Vec<(usize, Entry)>) -> Result<(usize, Entry)> {
+/// The first in systemd-boot's order that its configuration names, else the first of all.
+fn default(loader: &str, mut entries: Vec<(usize, Entry)>) -> Result<(usize, Entry)> {
     let mut pattern = String::new();
     for (key, value) in fields(loader) {
         match (key, value) {
@@ -139,10 +139,14 @@ fn default(loader: &str, entries: Vec<(usize, Entry)>) -> Result<(usize, Entry)>
     if pattern.contains(['@', '[', '\\']) {
         bail!("{LOADER} says `default {pattern}`");
     }
-    let fits = |entry: &(usize, Entry)| fits(pattern.as_bytes(), entry.1.id.as_bytes());
-    let at = entries.iter().position(fits).unwrap_or(0);
-    let entry = entries.into_iter().nth(at);
-    entry.context("systemd-boot has no entries")
+    let is_named = |(_, entry): &(usize, Entry)| fits(pattern.as_bytes(), entry.id.as_bytes());
+    if entries.iter().any(is_named) {
+        entries.retain(is_named);
+    }
+    let first = entries
+        .into_iter()
+        .min_by(|(_, one), (_, other)| one.compare(other));
+    first.context("systemd-boot has no entries")
 }
 
 /// Whether `name` fits a pattern of `*` and `?`.

@@ -11,6 +11,7 @@
 //! | [`disks`] | prepare-disks, by [`programs`] and [`modules`] |
 //! | [`config`] | apply-config, by [`mount`], [`root`], [`files`], [`accounts`], [`units`], [`kernel_arguments`], or by [`own_ignition`] |
 //! | [`confirmation`] | install-confirmation |
+//! | [`crate::boot_variables`] | set-boot-entries |
 //! | [`hand_over`] | hand-over, by [`boot_entries`] (GRUB), [`loader_entries`] (systemd-boot), [`unified_kernel`] |
 
 mod account_files;
@@ -50,6 +51,7 @@ mod units;
 mod version_order;
 
 use std::convert::Infallible;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -60,6 +62,7 @@ pub use config::FetchedConfig;
 use disk::{BlockDevice, TargetDisk};
 use installation::Installation;
 
+use crate::boot_variables;
 use crate::drivers::Drivers;
 use crate::http::Appliance;
 use crate::reports::Reports;
@@ -207,12 +210,25 @@ fn run(
             execution.reports.event(AgentEvent::Installed { receipt });
             Ok(summary)
         }
+        Step::SetBootEntries { variables, summary } => Ok(
+            match boot_variables::write(Path::new(boot_variables::FOLDER), variables) {
+                Ok(()) => summary.join("; "),
+                Err(error) => warn(&error, execution.reports),
+            },
+        ),
         Step::HandOver { disk, how } => {
             installation.release();
             let Err(error) = hand_over::run(disk, *how, execution);
             Err(error)
         }
     }
+}
+
+/// The machine starts without its boot entries, too.
+fn warn(error: &anyhow::Error, reports: &Reports) -> String {
+    let text = format!("boot entries are not set: {error:#}");
+    reports.event(AgentEvent::Warning { text });
+    "the firmware's boot entries are left as they are".to_owned()
 }
 
 /// What the plan writes beside the system disk.

@@ -12,6 +12,8 @@ use hardway_model::identity::MacAddress;
 use hardway_model::inventory::{Inventory, Nic};
 use hardway_userspace::links;
 
+use crate::boot_variables;
+
 pub use disks::read_one as read_disk;
 
 /// Reads everything that a plan may depend on.
@@ -25,6 +27,7 @@ pub fn take(root: &Path) -> Inventory {
         disks: disks::list(root),
         driverless: system::driverless(root),
         tpm2: Some(system::has_tpm2(root)),
+        boot_variables: boot_variables::read(&root.join("sys/firmware/efi/efivars")),
     }
 }
 

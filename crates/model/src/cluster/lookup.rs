@@ -84,6 +84,7 @@ impl Cluster {
             install: profile.install,
             after_install: profile.after_install,
             read_back: profile.read_back,
+            boot_order: profile.boot_order,
             kernel_arguments: profile.kernel_arguments.clone(),
             config,
         })

@@ -25,7 +25,9 @@ use self::raw::read::Located;
 pub use self::template::TemplateError;
 
 use crate::boot::BootFiles;
-use crate::desired::{AfterInstall, ConfigApplier, DiskSelector, InstallPolicy, WipePolicy};
+use crate::desired::{
+    AfterInstall, BootOrder, ConfigApplier, DiskSelector, InstallPolicy, WipePolicy,
+};
 use crate::identity::{MacAddress, Sha256};
 
 pub mod diagnostics;
@@ -185,6 +187,8 @@ pub struct Profile {
     pub read_back: bool,
     /// The installed system's network; `None`: the image's own affair.
     pub network: Option<Links>,
+    /// What UEFI firmware is to start first.
+    pub boot_order: BootOrder,
     /// Kernel arguments of the installed system.
     pub kernel_arguments: Vec<String>,
     /// Config parts in merge order: paths relative to cluster.yaml, `.bu`, `.ign` or `.json`.

@@ -39,6 +39,7 @@ pub(super) fn apply(transition: &mut Transition, sequence: u64, event: AgentEven
             progress(transition, step, done, total);
         }
         AgentEvent::StepFinished { summary, .. } => transition.tell(Severity::Info, summary),
+        AgentEvent::Warning { text } => transition.tell(Severity::Warning, text),
         // The appliance's log keeps the agent's lines; the timeline is for what matters.
         AgentEvent::Log { .. } => {}
         AgentEvent::Failed { step, cause } => {

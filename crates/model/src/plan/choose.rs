@@ -16,13 +16,13 @@ pub(super) fn plan(
 ) -> Decision {
     if let Some((disk, receipt)) = installed(desired, inventory, circumstances.generation) {
         return Decision::AlreadyInstalled {
-            plan: steps::hand_over_only(desired, disk, receipt.generation),
+            plan: steps::hand_over_only(desired, inventory, disk, receipt.generation),
             receipt: Box::new(receipt.clone()),
         };
     }
     match permitted(desired, inventory, circumstances) {
         Ok((disks, spends)) => Decision::Install {
-            plan: steps::install(desired, &disks, circumstances),
+            plan: steps::install(desired, inventory, &disks, circumstances),
             spends,
         },
         Err(refusal) => Decision::Refuse { refusal },
@@ -113,7 +113,7 @@ fn must_be_armed(
 
 /// The disk that holds this machine's finished installation, whatever the selector says by now. A
 /// generation above the wanted one is the work of an appliance that has since lost its journal.
-fn installed<'a>(
+pub(super) fn installed<'a>(
     desired: &DesiredMachine,
     inventory: &'a Inventory,
     generation: u32,

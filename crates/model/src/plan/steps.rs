@@ -1,8 +1,9 @@
 //! The steps of a decision that was made.
 
-use super::{Circumstances, DiskBinding, Growth, Plan, Step};
+use super::{Circumstances, DiskBinding, Growth, Plan, Step, boot_entries};
 use crate::desired::{AfterInstall, ConfigApplier, DesiredMachine};
-use crate::inventory::{Content, Disk};
+use crate::inventory::{Content, Disk, Inventory};
+use crate::load_option::HardDrive;
 use crate::receipt::{Receipt, Stage};
 
 /// The disks that an installation writes.
@@ -24,6 +25,7 @@ impl<'a> Disks<'a> {
 /// Everything from the first write to the hand-over.
 pub(super) fn install(
     desired: &DesiredMachine,
+    inventory: &Inventory,
     disks: &Disks<'_>,
     circumstances: Circumstances<'_>,
 ) -> Plan {
@@ -52,6 +54,9 @@ pub(super) fn install(
     steps.push(Step::CommitDisk {
         receipt: receipt(desired, disks, circumstances, Stage::Complete),
     });
+    let partition = circumstances.preparation;
+    let partition = partition.and_then(|wanted| wanted.system_partition.clone());
+    steps.extend(set_boot_entries(desired, inventory, partition));
     steps.push(Step::HandOver {
         disk: bind(disks.system),
         how: match desired.after_install {
@@ -149,20 +154,41 @@ fn receipt(
     }
 }
 
+fn set_boot_entries(
+    desired: &DesiredMachine,
+    inventory: &Inventory,
+    partition: Option<HardDrive>,
+) -> Option<Step> {
+    let entries = boot_entries::of_machine(desired, inventory, partition?)?;
+    Some(Step::SetBootEntries {
+        variables: entries.variables,
+        summary: entries.summary,
+    })
+}
+
 /// For a disk that holds the wanted generation. A machine that was switched off after its
 /// installation and is on again is meant to run: it is not switched off a second time.
-pub(super) fn hand_over_only(desired: &DesiredMachine, disk: &Disk, generation: u32) -> Plan {
+pub(super) fn hand_over_only(
+    desired: &DesiredMachine,
+    inventory: &Inventory,
+    disk: &Disk,
+    generation: u32,
+) -> Plan {
     let how = match desired.after_install {
         AfterInstall::Kexec => start(desired),
         AfterInstall::Reboot | AfterInstall::Poweroff => AfterInstall::Reboot,
     };
+    let mut steps = Vec::new();
+    let partition = boot_entries::system_partition(disk);
+    steps.extend(set_boot_entries(desired, inventory, partition));
+    steps.push(Step::HandOver {
+        disk: bind(disk),
+        how,
+    });
     Plan {
         machine: desired.machine.clone(),
         generation,
-        steps: vec![Step::HandOver {
-            disk: bind(disk),
-            how,
-        }],
+        steps,
     }
 }
 

@@ -151,6 +151,7 @@ fn profile(
         secure_boot: profile.secure_boot.value().copied().unwrap_or_default(),
         after_install: profile.after_install.value().copied().unwrap_or_default(),
         read_back: profile.read_back.value().copied().unwrap_or(true),
+        boot_order: profile.boot_order.value().copied().unwrap_or_default(),
         kernel_arguments: texts(profile.kernel_arguments.value()),
         config: texts(profile.config.value()),
         vars: profile.vars.value().cloned().unwrap_or_default(),

@@ -15,7 +15,9 @@ use super::diagnostics::Problems;
 use super::tree::{Node, Value};
 use super::{DhcpMode, UnknownPolicy};
 use crate::boot::FirmwareClass;
-use crate::desired::{AfterInstall, ConfigApplier, InstallPolicy, Preference, WipePolicy};
+use crate::desired::{
+    AfterInstall, BootOrder, ConfigApplier, InstallPolicy, Preference, WipePolicy,
+};
 
 raw_mapping! {
     /// A cluster: its network, its images, what its machines become.
@@ -159,6 +161,9 @@ raw_mapping! {
         /// Bonds, VLANs, bridges, addresses and MTUs of the installed system; the image's own affair if it
         /// is left out.
         network: RawLinks,
+        /// What UEFI firmware is to start first; its boot entries and their order are set, and set back.
+        #[schemars(extend("default" = "network-first"))]
+        boot_order: BootOrder,
         /// Kernel arguments of the installed system.
         kernel_arguments: Vec<Located<String>>,
         /// Butane (`.bu`) or Ignition (`.ign`, `.json`) files beside this file, templates, merged in this order.

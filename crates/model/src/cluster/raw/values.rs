@@ -10,7 +10,9 @@ use super::read::{Read, wrong_type};
 use crate::cluster::diagnostics::{Problems, suggestion};
 use crate::cluster::tree::{Node, Value};
 use crate::cluster::{Addressing, DhcpMode, UnknownPolicy};
-use crate::desired::{AfterInstall, ConfigApplier, InstallPolicy, Preference, WipePolicy};
+use crate::desired::{
+    AfterInstall, BootOrder, ConfigApplier, InstallPolicy, Preference, WipePolicy,
+};
 use crate::identity::{MacAddress, Sha256};
 use crate::network::BondMode;
 use crate::quantity::{ByteSize, parse_duration};
@@ -218,6 +220,7 @@ macro_rules! choice {
 
 choice!(InstallPolicy: "automatic" => Self::Automatic, "when-armed" => Self::WhenArmed);
 choice!(WipePolicy: "never" => Self::Never, "if-ours" => Self::IfOurs, "always" => Self::Always);
+choice!(BootOrder: "network-first" => Self::NetworkFirst, "disk-first" => Self::DiskFirst, "keep" => Self::Keep);
 choice!(AfterInstall: "kexec" => Self::Kexec, "reboot" => Self::Reboot, "poweroff" => Self::Poweroff);
 choice!(ConfigApplier: "agent" => Self::Agent, "flatcar" => Self::Flatcar, "fedora-coreos" => Self::FedoraCoreos);
 choice!(Preference: "smallest" => Self::Smallest, "largest" => Self::Largest);
