@@ -8,7 +8,7 @@
 //! | [`host_port`] | the host's way onto the segment |
 //! | [`neighbour`], [`rogue`] | other DHCP servers on the segment: one that owns the addresses, one that nobody asked for |
 //! | [`vm`] | one QEMU process: power, reset, screen |
-//! | [`qmp`], [`serial`], [`disk`] | a VM's control socket, console and disks |
+//! | [`qmp`], [`serial`], [`disk`], [`nvram`] | a VM's control socket, console, disks, and firmware variables |
 //! | [`accelerator`] | KVM, if guests really start under it, or emulation |
 //! | [`artifacts`] | what the build left |
 //! | [`working_copy`] | the cluster file as the lab serves it |
@@ -40,6 +40,7 @@ pub mod loss;
 pub mod lossy_cable;
 pub mod namespace;
 pub mod neighbour;
+pub mod nvram;
 pub mod qmp;
 pub mod rack;
 pub mod rogue;

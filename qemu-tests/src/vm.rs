@@ -251,6 +251,12 @@ impl Vm {
         Qmp::connect(&socket)
     }
 
+    /// The file with the UEFI firmware's variables. Removed while the machine is off, it is made anew:
+    /// firmware that has forgotten everything.
+    pub fn nvram(&self) -> PathBuf {
+        nvram(&self.spec, &self.folders)
+    }
+
     fn qmp_socket(&self) -> PathBuf {
         self.folders.sockets.join(format!("{}.qmp", self.spec.name))
     }
@@ -311,6 +317,10 @@ pub(crate) fn end_with_parent(command: &mut Command) {
     }
 }
 
+fn nvram(spec: &VmSpec, folders: &VmFolders) -> PathBuf {
+    folders.logs.join(format!("{}.nvram", spec.name))
+}
+
 fn firmware_arguments(spec: &VmSpec, folders: &VmFolders) -> Result<Vec<String>> {
     let (code, fresh, machine) = match spec.firmware {
         // With graphics off SeaBIOS, iPXE and GRUB speak on serial.
@@ -318,7 +328,7 @@ fn firmware_arguments(spec: &VmSpec, folders: &VmFolders) -> Result<Vec<String>>
         Firmware::Uefi => (OVMF_CODE, OVMF_VARIABLES, "q35"),
         Firmware::SecureBoot => (OVMF_SECURE_CODE, OVMF_SECURE_VARIABLES, "q35,smm=on"),
     };
-    let variables = folders.logs.join(format!("{}.nvram", spec.name));
+    let variables = nvram(spec, folders);
     if !variables.exists() {
         fs::copy(fresh, &variables).with_context(|| format!("copying {fresh}"))?;
     }

@@ -60,7 +60,8 @@ const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "uefi",
-        proves: "a UEFI machine is installed by PXE and, network first again, sent on to its disk",
+        proves: "a UEFI machine is installed by PXE and, network first again, sent on to its disk; its \
+                 firmware gets a boot entry, and gets it back when it forgot it",
         arrange: uefi::arrange,
         play: uefi::play,
     },

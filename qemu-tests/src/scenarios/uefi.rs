@@ -1,12 +1,26 @@
 //! A UEFI machine boots by OVMF's own PXE stack, is installed and starts from its disk; switched off
 //! and on again, network first, it is sent on to its disk. The appliance boots by UEFI as well.
+//!
+//! The firmware has a boot entry for the disk then, once, behind the network. Firmware that has
+//! forgotten it gets it back from the installed system.
 
-use anyhow::{Result, ensure};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
-use super::{NODE, expect_installs_begun, expect_running_again, wait_running};
+use anyhow::{Context, Result, ensure};
+
+use super::{NODE, expect_installs_begun, expect_running_again, expect_timeline, wait_running};
+use crate::interrupt;
 use crate::lab::{Lab, LabOptions};
+use crate::nvram::BootEntries;
 use crate::up::default_memory;
 use crate::vm::Firmware;
+
+const OURS: &str = "Hardway: node1";
+/// How the timeline begins to say what the installed system is told to write.
+const SET_BACK: &str = "boot entries are set:";
+/// From the system's word to what it is told to write being written.
+const TO_SET_BACK: Duration = Duration::from_secs(60);
 
 pub(super) fn arrange(options: &mut LabOptions) -> Result<()> {
     options.firmware = Firmware::Uefi;
@@ -26,8 +40,49 @@ pub(super) fn play(lab: &mut Lab) -> Result<()> {
         "the agent found the firmware to be {firmware:?}"
     );
 
+    expect_timeline(&first, "`Hardway: node1` starts")?;
+    // What the agent wrote is what the system found at its first start.
+    let set_back = first
+        .timeline
+        .iter()
+        .find(|entry| entry.text.contains(SET_BACK));
+    ensure!(set_back.is_none(), "{set_back:?}");
+
     let machine = lab.machine(NODE)?;
     machine.vm.power_cut()?;
+    expect_boot_entry(lab)?;
+
+    let machine = lab.machine(NODE)?;
+    let nvram = machine.vm.nvram();
+    fs::remove_file(&nvram).with_context(|| format!("removing {}", nvram.display()))?;
     machine.power_on()?;
-    expect_running_again(lab, &first, "local-disk.efi")
+    expect_running_again(lab, &first, "local-disk.efi")?;
+    lab.api
+        .wait_for(NODE, "given its boot entry back", TO_SET_BACK, |detail| {
+            detail
+                .timeline
+                .iter()
+                .any(|entry| entry.text.contains(SET_BACK))
+        })?;
+    // Until it has written them, which is its next act.
+    let deadline = Instant::now() + TO_SET_BACK;
+    while let Err(error) = expect_boot_entry(lab) {
+        ensure!(Instant::now() < deadline, "{error:#}");
+        interrupt::check()?;
+        thread::sleep(Duration::from_secs(1));
+    }
+    Ok(())
+}
+
+/// The firmware has one entry of ours, directly behind the first of the network's.
+fn expect_boot_entry(lab: &mut Lab) -> Result<()> {
+    let found = BootEntries::read(&lab.machine(NODE)?.vm.nvram())?;
+    let entries = found.entries.iter();
+    let count = entries
+        .filter(|(_, description)| description == OURS)
+        .count();
+    let order = found.in_order();
+    let is_placed = matches!(order[..], [first, OURS, ..] if first.contains("PXE"));
+    ensure!(count == 1 && is_placed, "the firmware has {found:?}");
+    Ok(())
 }
