@@ -1,4 +1,4 @@
-//! When the firmware's boot entries are part of a plan.
+//! When the firmware's boot entries are part of a plan, and what a machine's life makes of it.
 
 mod fixture;
 
@@ -7,7 +7,9 @@ use hardway_model::boot_variables::{Hex, Variable};
 use hardway_model::desired::{BootOrder, DesiredMachine, DiskSelector, WipePolicy};
 use hardway_model::inventory::{Content, Firmware, Inventory};
 use hardway_model::layout::{Layout, Partition, PartitionTable};
+use hardway_model::lifecycle::{Effect, Event, MachineState, Phase, Severity, step};
 use hardway_model::load_option::HardDrive;
+use hardway_model::messages::AgentEvent;
 use hardway_model::plan::{
     Circumstances, Decision, Preparation, Step, boot_entries_of_running, plan,
 };
@@ -150,4 +152,34 @@ fn what_firmware_has_reverted_is_set_back() {
     // A disk of nobody's.
     let foreign = uefi(ours(Stage::Complete, "node2", 1));
     assert_eq!(boot_entries_of_running(&network_first, &foreign), None);
+}
+
+/// What comes after the last write to a disk is no installation: nothing of it begins again.
+#[test]
+fn a_machine_stays_installed_while_its_firmware_is_written() {
+    let script = Event::Script {
+        summary: "given the agent".into(),
+        token: Some("token".into()),
+    };
+    let (mut state, _) = step(MachineState::default(), script, 1);
+    state.phase = Phase::Installed;
+    let mut reports = |sequence, event| {
+        let report = Event::Report { sequence, event };
+        let (next, effects) = step(state.clone(), report, 2);
+        state = next;
+        (state.phase.clone(), effects)
+    };
+    let started = AgentEvent::StepStarted {
+        step: "set-boot-entries".into(),
+    };
+    assert_eq!(reports(1, started).0, Phase::Installed);
+    let warning = AgentEvent::Warning {
+        text: "no space".into(),
+    };
+    let (phase, effects) = reports(2, warning);
+    assert_eq!(phase, Phase::Installed);
+    let told = effects.iter().any(|effect| {
+        matches!(effect, Effect::Timeline(line) if line.severity == Severity::Warning && line.text == "no space")
+    });
+    assert!(told, "{effects:?}");
 }

@@ -8,8 +8,8 @@ use crate::receipt::Receipt;
 
 /// The step that first writes to the disk.
 const FIRST_WRITE: &str = "claim-disk";
-/// The step after the last write.
-const HAND_OVER: &str = "hand-over";
+/// The steps after the last write to a disk.
+const AFTERWARDS: [&str; 2] = ["set-boot-entries", "hand-over"];
 /// The step that fetches the image.
 const IMAGE: &str = "write-image";
 
@@ -77,7 +77,7 @@ fn started(transition: &mut Transition, step: String) {
         });
         transition.tell(Severity::Info, format!("installation{disk} begins"));
     }
-    if step != HAND_OVER {
+    if !AFTERWARDS.contains(&step.as_str()) {
         transition.state.phase = Phase::Installing {
             step: clipped(step),
             done: 0,
