@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use hardway_model::boot_variables::{Hex, MOST_BYTES, NAMESPACE, Variable};
+use hardway_model::boot_variables::{MOST_BYTES, NAMESPACE, Variable};
 use hardway_userspace::mounts::{self, Flags};
 use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 
@@ -43,7 +43,7 @@ pub fn read(folder: &Path) -> Option<Vec<Variable>> {
             bytes += value.len();
             variables.push(Variable {
                 name: name.to_owned(),
-                value: Hex(value),
+                value,
             });
         }
     }
@@ -61,9 +61,9 @@ fn is_boot_variable(name: &str) -> bool {
 pub fn write(folder: &Path, variables: &[Variable]) -> Result<()> {
     for Variable { name, value } in variables {
         let path = folder.join(format!("{name}-{NAMESPACE}"));
-        put(&path, &value.0).with_context(|| format!("writing the firmware's {name}"))?;
+        put(&path, value).with_context(|| format!("writing the firmware's {name}"))?;
         let kept = path.exists().then(|| self::value(&path)).flatten();
-        if kept.unwrap_or_default() != value.0 {
+        if kept.unwrap_or_default() != *value {
             bail!("the firmware took {name} and did not keep it");
         }
     }
@@ -107,7 +107,7 @@ mod tests {
     fn variable(name: &str, value: &[u8]) -> Variable {
         Variable {
             name: name.to_owned(),
-            value: Hex(value.to_vec()),
+            value: value.to_vec(),
         }
     }
 

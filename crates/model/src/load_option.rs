@@ -1,6 +1,8 @@
 //! Boot entries of UEFI firmware: `EFI_LOAD_OPTION` (UEFI 2.10, section 3.1.3) and the device paths in
 //! it (section 10.3). Read as far as is needed to tell which entries are what.
 
+use crate::boot_variables;
+
 /// Bit of [`LoadOption::attributes`]: the firmware may boot it.
 const ACTIVE: u32 = 1;
 /// Bits of [`LoadOption::attributes`]: what kind of program it is.
@@ -129,8 +131,7 @@ pub fn of_file(description: &str, partition: &HardDrive, file: &str) -> Vec<u8> 
 pub fn guid(text: &str) -> Option<[u8; 16]> {
     const ORDER: [usize; 16] = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
     let digits: String = text.split('-').collect();
-    let bytes = crate::boot_variables::Hex::try_from(digits).ok()?.0;
-    let bytes: [u8; 16] = bytes.try_into().ok()?;
+    let bytes: [u8; 16] = boot_variables::bytes(&digits)?.try_into().ok()?;
     Some(ORDER.map(|at| bytes[at]))
 }
 
@@ -170,13 +171,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::boot_variables::Hex;
 
     const FILE: &str = "\\EFI\\BOOT\\BOOTX64.EFI";
 
     fn bytes(hex: &str) -> Vec<u8> {
         let digits: String = hex.split_whitespace().collect();
-        Hex::try_from(digits).unwrap().0
+        boot_variables::bytes(&digits).unwrap()
     }
 
     fn partition() -> HardDrive {

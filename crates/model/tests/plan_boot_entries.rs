@@ -3,7 +3,7 @@
 mod fixture;
 
 use fixture::{desired, disk, inventory, ours};
-use hardway_model::boot_variables::{Hex, Variable};
+use hardway_model::boot_variables::Variable;
 use hardway_model::desired::{BootOrder, DesiredMachine, DiskSelector, WipePolicy};
 use hardway_model::inventory::{Content, Firmware, Inventory};
 use hardway_model::layout::{Layout, Partition, PartitionTable};
@@ -48,7 +48,7 @@ fn uefi(content: Content) -> Inventory {
         firmware: Firmware::Uefi,
         boot_variables: Some(vec![Variable {
             name: "BootOrder".into(),
-            value: Hex(Vec::new()),
+            value: Vec::new(),
         }]),
         ..inventory(vec![disk])
     }

@@ -17,7 +17,7 @@ use super::boot_entries::{self, BootEntry};
 use super::filesystem::{Mounted, announce};
 use super::loader_entries;
 use super::root::TargetRoot;
-use super::unified_kernel::Program;
+use super::unified_kernel::{Program, append};
 use hardway_recognition::table::{Partition, Table};
 
 /// How long the last reports may take.
@@ -157,9 +157,9 @@ fn load_from(root: &TargetRoot, entry: &BootEntry) -> Result<()> {
     let initrd = if entry.is_unified {
         let whole = kernel;
         let program = Program::open(&whole)?;
-        kernel = collected("/run/kernel", |to| program.copy(".linux", to))?;
+        kernel = collected("/run/kernel", &|to| program.copy(".linux", to))?;
         // The stub loads a processor's microcode ahead of the rest.
-        Some(collected("/run/initrd", |to| {
+        Some(collected("/run/initrd", &|to| {
             program.copy(".ucode", to)?;
             program.copy(".initrd", to)
         })?)
@@ -167,7 +167,7 @@ fn load_from(root: &TargetRoot, entry: &BootEntry) -> Result<()> {
         match &entry.initrds[..] {
             [] => None,
             [one] => Some(root.open_file(one)?),
-            several => Some(collected("/run/initrd", |to| joined(root, several, to))?),
+            several => Some(collected("/run/initrd", &|to| joined(root, several, to))?),
         }
     };
     let has_bytes = |file: &File| file.metadata().is_ok_and(|metadata| metadata.len() > 0);
@@ -177,16 +177,18 @@ fn load_from(root: &TargetRoot, entry: &BootEntry) -> Result<()> {
 }
 
 /// Several initrds are one after the other for the kernel.
-fn joined(root: &TargetRoot, paths: &[String], to: &mut File) -> Result<()> {
+fn joined(root: &TargetRoot, paths: &[String], to: &File) -> Result<()> {
     for path in paths {
-        std::io::copy(&mut root.open_file(path)?, to).with_context(|| format!("copying {path}"))?;
+        let file = root.open_file(path)?;
+        let length = file.metadata()?.len();
+        append(&file, 0, length, to).with_context(|| format!("copying {path}"))?;
     }
     Ok(())
 }
 
 /// A file in memory, with what `write` puts there.
-fn collected(path: &str, write: impl FnOnce(&mut File) -> Result<()>) -> Result<File> {
-    let mut file = File::create(path).with_context(|| format!("making {path}"))?;
-    write(&mut file).with_context(|| format!("writing {path}"))?;
+fn collected(path: &str, write: &dyn Fn(&File) -> Result<()>) -> Result<File> {
+    let file = File::create(path).with_context(|| format!("making {path}"))?;
+    write(&file).with_context(|| format!("writing {path}"))?;
     File::open(path).with_context(|| format!("opening {path}"))
 }

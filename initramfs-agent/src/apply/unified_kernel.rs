@@ -3,7 +3,6 @@
 //! An EFI program is a PE file ("PE Format", Microsoft, revision 11) whose sections have names.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result, bail};
@@ -71,17 +70,12 @@ impl<'a> Program<'a> {
     }
 
     /// Appends a section's bytes to a file. Without one nothing is appended.
-    pub fn copy(&self, name: &str, to: &mut impl Write) -> Result<()> {
-        let Some(section) = self.section(name) else {
-            return Ok(());
-        };
-        let mut file = self.file;
-        file.seek(SeekFrom::Start(section.offset))?;
-        let copied = std::io::copy(&mut file.take(section.length), to)?;
-        if copied != section.length {
-            bail!("its {name} is cut off");
+    pub fn copy(&self, name: &str, to: &File) -> Result<()> {
+        match self.section(name) {
+            Some(section) => append(self.file, section.offset, section.length, to)
+                .with_context(|| format!("copying its {name}")),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn section(&self, name: &str) -> Option<&Section> {
@@ -93,12 +87,26 @@ impl<'a> Program<'a> {
     }
 }
 
+/// Appends bytes of a file to another.
+pub fn append(from: &File, mut offset: u64, mut length: u64, to: &File) -> Result<()> {
+    while length > 0 {
+        // The kernel moves up to 2 GiB at once (sendfile(2)).
+        match rustix::fs::sendfile(to, from, Some(&mut offset), length.min(1 << 30) as usize)? {
+            0 => bail!("it is cut off"),
+            copied => length -= copied as u64,
+        }
+    }
+    Ok(())
+}
+
 fn long(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
 #[cfg(test)]
 pub mod tests {
+    use std::io::Write;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -142,10 +150,13 @@ pub mod tests {
         assert!(program.has(".linux") && !program.has(".profile"));
         assert_eq!(program.text(".cmdline").unwrap(), "quiet");
         assert_eq!(program.text(".osrel").unwrap(), "");
-        let mut kernel = Vec::new();
-        program.copy(".linux", &mut kernel).unwrap();
-        program.copy(".ucode", &mut kernel).unwrap();
-        assert_eq!(kernel, b"KERNEL");
+        let copied = file(b"");
+        program.copy(".linux", &copied).unwrap();
+        program.copy(".ucode", &copied).unwrap();
+        program.copy(".lin", &copied).unwrap();
+        let mut bytes = [0; 8];
+        assert_eq!(copied.read_at(&mut bytes, 0).unwrap(), 7);
+        assert_eq!(bytes, *b"KERNELx\0");
     }
 
     #[test]
@@ -156,8 +167,8 @@ pub mod tests {
         }
         let short = file(&bytes[..0x602]);
         let program = Program::open(&short).unwrap();
-        let error = program.copy(".linux", &mut Vec::new()).unwrap_err();
-        assert_eq!(error.to_string(), "its .linux is cut off");
+        let error = program.copy(".linux", &file(b"")).unwrap_err();
+        assert_eq!(format!("{error:#}"), "copying its .linux: it is cut off");
     }
 
     proptest! {
@@ -170,7 +181,7 @@ pub mod tests {
             }
             if let Ok(program) = Program::open(&file(&bytes)) {
                 let _ = program.text(".cmdline");
-                let _ = program.copy(".linux", &mut Vec::new());
+                let _ = program.copy(".linux", &file(b""));
             }
         }
     }

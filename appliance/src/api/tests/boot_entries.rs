@@ -1,6 +1,6 @@
 //! What an installed system is told of its firmware's boot entries.
 
-use hardway_model::boot_variables::{Hex, Variable};
+use hardway_model::boot_variables::Variable;
 use hardway_model::inventory::Firmware;
 use hardway_model::layout::{Layout, Partition, PartitionTable};
 use hardway_model::lifecycle::Severity;
@@ -77,7 +77,7 @@ fn with_boot_variables(mut inventory: Inventory) -> Inventory {
     inventory.firmware = Firmware::Uefi;
     inventory.boot_variables = Some(vec![Variable {
         name: "BootOrder".into(),
-        value: Hex(Vec::new()),
+        value: Vec::new(),
     }]);
     inventory
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::BootEntries;
-use crate::boot_variables::{Hex, Variable};
+use crate::boot_variables::Variable;
 use crate::desired::{BootOrder, DesiredMachine};
 use crate::inventory::{Disk, Firmware, Inventory};
 use crate::layout::PartitionTable;
@@ -108,7 +108,6 @@ fn decide(
 
 impl BootEntries {
     fn add(&mut self, name: String, value: Vec<u8>, line: String) {
-        let value = Hex(value);
         self.variables.push(Variable { name, value });
         self.summary.push(line);
     }
@@ -135,7 +134,7 @@ impl Entries {
     fn read(variables: &[Variable]) -> Self {
         let numbers = |name: &str| {
             let variable = variables.iter().find(|variable| variable.name == name);
-            let bytes = variable.map_or(&[][..], |variable| &variable.value.0);
+            let bytes = variable.map_or(&[][..], |variable| &variable.value);
             let units = bytes.as_chunks().0.iter();
             units.map(|unit| u16::from_le_bytes(*unit)).collect()
         };
@@ -143,7 +142,7 @@ impl Entries {
             let digits = variable.name.strip_prefix("Boot")?;
             let is_number = digits.len() == 4 && digits.bytes().all(|c| c.is_ascii_hexdigit());
             let number = u16::from_str_radix(digits, 16).ok().filter(|_| is_number)?;
-            Some((number, LoadOption::parse(&variable.value.0)))
+            Some((number, LoadOption::parse(&variable.value)))
         };
         let current: Vec<u16> = numbers("BootCurrent");
         Self {

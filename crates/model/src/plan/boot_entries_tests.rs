@@ -18,7 +18,7 @@ fn partition() -> HardDrive {
 fn variable(name: &str, value: Vec<u8>) -> Variable {
     Variable {
         name: name.to_owned(),
-        value: Hex(value),
+        value,
     }
 }
 
@@ -73,7 +73,7 @@ fn firmware(entries: &[(u16, Vec<u8>)], numbers: &[u16], current: u16) -> Vec<Va
 fn write(variables: &mut Vec<Variable>, changes: &BootEntries) {
     for change in &changes.variables {
         variables.retain(|variable| variable.name != change.name);
-        if !change.value.0.is_empty() {
+        if !change.value.is_empty() {
             variables.push(change.clone());
         }
     }
