@@ -8,14 +8,13 @@
 //! | [`hardware`] | the inventory in the terms of `hardway_ignition` |
 //! | [`disks`] | what the configuration's operations do with disks, for `plan()` to judge |
 //! | [`intents`] | what image and configuration do with each disk, to be shown beforehand |
+//! | [`store`] | what the image store has for a machine |
 //! | [`own_ignition`] | what is added for images that bring Ignition along |
 //! | [`documents`] | the documents that plans were made with, until they are fetched |
 
-use std::path::Path;
-
 use hardway_ignition::{Circumstances, Operations, Report, operations};
-use hardway_model::cluster::{Cluster, ImageSource, Machine};
-use hardway_model::desired::{Compression, ConfigApplier, DesiredImage, DesiredMachine};
+use hardway_model::cluster::{Cluster, Machine};
+use hardway_model::desired::{ConfigApplier, DesiredMachine};
 use hardway_model::identity::Sha256;
 use hardway_model::inventory::{self, Inventory};
 use hardway_model::lifecycle::MachineState;
@@ -27,7 +26,7 @@ use hardway_model::preview::{self, Preview};
 use crate::context::Context;
 use crate::imported::Imported;
 use crate::render::{self, Rendered};
-use crate::{clock, images, seal};
+use crate::{clock, seal};
 
 mod disks;
 mod documents;
@@ -35,13 +34,16 @@ pub mod hardware;
 pub mod image;
 mod intents;
 mod own_ignition;
+mod store;
 #[cfg(test)]
 mod tests;
 
 pub use documents::Documents;
 pub use own_ignition::{Confirmation, data_url};
+pub use store::check_image;
 
 use image::ImageTable;
+use store::{image_table, present};
 
 /// Whose plan is made, and of what.
 #[derive(Clone, Copy)]
@@ -149,15 +151,16 @@ fn decide_by(context: &Context, subject: Subject<'_>) -> Judgement {
                 // Before anything is written: a table for other sectors is none to this disk.
                 table()?;
             }
-            let (rendered, mut preparation) = prepare(context, subject, &desired, system, table)?;
+            let mut prepared = prepare(context, subject, &desired, system, table)?;
             if subject.inventory.boot_variables.is_some() {
+                let preparation = &mut prepared.preparation;
                 preparation.system_partition = match table() {
-                    Ok(table) => disks::system_partition(&preparation, system, table.as_ref()),
+                    Ok(table) => disks::system_partition(preparation, system, table.as_ref()),
                     // Without a table there is nothing that an entry could name.
                     Err(_) => None,
                 };
             }
-            Ok(Some((rendered, preparation)))
+            Ok(Some(prepared))
         }
         Err(_) => Ok(None),
     });
@@ -338,84 +341,6 @@ fn prepare(
         preparation,
         work: Some(work),
     })
-}
-
-/// Judges an image file by its head, without a machine: one that brings Ignition along has to have
-/// the partition on which its configuration is left. Sectors are taken to be of 512 bytes, the usual.
-pub fn check_image(
-    image: &DesiredImage,
-    file: &Path,
-    imported: Option<&Imported>,
-) -> Result<(), String> {
-    if image.config == ConfigApplier::Agent {
-        return Ok(());
-    }
-    let table = table_of(imported, Some((file, image.compression)), 512);
-    match table.map_err(|error| format!("image `{}`: {error:#}", image.name))? {
-        Some(table) => own_ignition::check_layout(image, &table),
-        None => Ok(()),
-    }
-}
-
-/// The table of what was imported, else of a file, else none.
-fn table_of(
-    imported: Option<&Imported>,
-    file: Option<(&Path, Compression)>,
-    sector_size: u32,
-) -> anyhow::Result<Option<ImageTable>> {
-    match (imported, file) {
-        (Some(imported), _) => ImageTable::of(imported.content()?, sector_size).map(Some),
-        (None, Some((file, compression))) => {
-            ImageTable::read(file, compression, sector_size).map(Some)
-        }
-        (None, None) => Ok(None),
-    }
-}
-
-/// The table of the machine's image; `None` where it comes from a URL.
-fn image_table(
-    context: &Context,
-    cluster: &Cluster,
-    machine: &Machine,
-    imported: Option<&Imported>,
-    system: &inventory::Disk,
-) -> Result<Option<ImageTable>, String> {
-    let file = image_file(cluster, machine);
-    let file = file.map(|file| {
-        (
-            context.options.images.join(file),
-            Compression::of_file_name(file),
-        )
-    });
-    let file = file
-        .as_ref()
-        .map(|(path, compression)| (path.as_path(), *compression));
-    let table = table_of(imported, file, system.sector_size);
-    table.map_err(|error| format!("the image of profile `{}`: {error:#}", machine.profile))
-}
-
-fn image_file<'a>(cluster: &'a Cluster, machine: &Machine) -> Option<&'a str> {
-    let profile = cluster.profile(&machine.profile)?;
-    match &cluster.image(&profile.image)?.source {
-        ImageSource::File(file) => Some(file),
-        ImageSource::Url(_) => None,
-    }
-}
-
-fn present(context: &Context, cluster: &Cluster, machine: &Machine) -> Result<(), String> {
-    let profile = cluster.profile(&machine.profile);
-    let image = profile.and_then(|profile| cluster.image(&profile.image));
-    match image.map(|image| &image.source) {
-        Some(ImageSource::File(file)) if !images::is_present(&context.options.images, file) => Err(
-            format!("the image store lacks {file}, which {} needs", machine.name),
-        ),
-        Some(ImageSource::Url(url)) if url.starts_with("https:") => Err(format!(
-            "the image store lacks {url}, which {} needs: it has to be imported (`hardway image import {url}`), \
-             because machines fetch images by plain HTTP only",
-            machine.name
-        )),
-        _ => Ok(()),
-    }
 }
 
 fn configuration(cause: String) -> Decision {

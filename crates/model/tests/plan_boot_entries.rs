@@ -2,7 +2,7 @@
 
 mod fixture;
 
-use fixture::{desired, disk, inventory, ours};
+use fixture::{circumstances, desired, disk, inventory, ours};
 use hardway_model::boot_variables::Variable;
 use hardway_model::desired::{BootOrder, DesiredMachine, DiskSelector, WipePolicy};
 use hardway_model::inventory::{Content, Firmware, Inventory};
@@ -64,11 +64,8 @@ fn steps(
         ..Preparation::default()
     };
     let circumstances = Circumstances {
-        generation: 1,
-        grants: &[],
         preparation: Some(&preparation),
-        now: 1_800_000_000,
-        agent: "0.1.0",
+        ..circumstances(1, None)
     };
     match plan(desired, inventory, circumstances) {
         Decision::Install { plan, .. } | Decision::AlreadyInstalled { plan, .. } => plan.steps,

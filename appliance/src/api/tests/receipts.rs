@@ -61,6 +61,8 @@ async fn an_appliance_without_its_state_takes_a_machine_over_and_believes_its_sy
         generation: 1,
         key: "guessed".into(),
         boot_id: "first".into(),
+        inventory: None,
+        written: None,
     };
     let (status, _) = appliance.post("/agent/v1/running", None, &running).await;
     assert_eq!(status, StatusCode::FORBIDDEN);
