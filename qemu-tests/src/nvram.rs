@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// Where the first variable stands: behind the header of the volume and that of the store.
 const FIRST: usize = 0x64;
@@ -58,6 +58,23 @@ impl BootEntries {
         } else if let (Some(number), Some(description)) = (number, value.get(6..)) {
             self.entries.push((number, text(description)));
         }
+    }
+
+    /// Looks for the one entry of this description, behind one or more of the network's and nothing else.
+    pub fn expect_behind_the_network(&self, description: &str) -> Result<()> {
+        let order = self.in_order();
+        let is_ours = |other: &&str| *other == description;
+        let ahead = order.iter().take_while(|other| !is_ours(other));
+        let is_network = |other: &&str| other.contains("PXE") || other.contains("HTTP");
+        let is_placed = ahead.clone().next().is_some() && ahead.clone().all(is_network);
+        let entries = self.entries.iter();
+        let count = entries.filter(|(_, other)| other == description).count();
+        let ordered = order.iter().filter(|other| is_ours(other)).count();
+        ensure!(
+            (count, ordered, is_placed) == (1, 1, true),
+            "the firmware has {self:?}"
+        );
+        Ok(())
     }
 
     /// Descriptions in the boot order.
@@ -118,5 +135,23 @@ mod tests {
             [(0, "Network".to_owned()), (1, "Disk".to_owned())]
         );
         assert_eq!(found.in_order(), ["Disk", "Network"]);
+        assert!(found.expect_behind_the_network("Disk").is_err());
+    }
+
+    #[test]
+    fn behind_the_network_and_once() {
+        let entries = |descriptions: &[&str], order: &[u16]| BootEntries {
+            entries: (0..)
+                .zip(descriptions.iter().map(|d| (*d).to_owned()))
+                .collect(),
+            order: order.to_vec(),
+        };
+        let three = ["UEFI PXEv4", "Ours", "Disk"];
+        let check = |found: BootEntries| found.expect_behind_the_network("Ours").is_ok();
+        assert!(check(entries(&three, &[0, 1, 2])));
+        for order in [&[1, 0, 2][..], &[0, 2, 1], &[0, 2], &[0, 1, 1]] {
+            assert!(!check(entries(&three, order)), "{order:?}");
+        }
+        assert!(!check(entries(&["UEFI PXEv4", "Ours", "Ours"], &[0, 1])));
     }
 }

@@ -16,7 +16,6 @@ use crate::nvram::BootEntries;
 use crate::up::default_memory;
 use crate::vm::Firmware;
 
-const OURS: &str = "Hardway: node1";
 /// How the timeline begins to say what the installed system is told to write.
 const SET_BACK: &str = "boot entries are set:";
 /// From the system's word to what it is told to write being written.
@@ -74,15 +73,7 @@ pub(super) fn play(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
-/// The firmware has one entry of ours, directly behind the first of the network's.
 fn expect_boot_entry(lab: &mut Lab) -> Result<()> {
     let found = BootEntries::read(&lab.machine(NODE)?.vm.nvram())?;
-    let entries = found.entries.iter();
-    let count = entries
-        .filter(|(_, description)| description == OURS)
-        .count();
-    let order = found.in_order();
-    let is_placed = matches!(order[..], [first, OURS, ..] if first.contains("PXE"));
-    ensure!(count == 1 && is_placed, "the firmware has {found:?}");
-    Ok(())
+    found.expect_behind_the_network("Hardway: node1")
 }
