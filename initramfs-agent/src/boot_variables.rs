@@ -60,6 +60,9 @@ fn is_boot_variable(name: &str) -> bool {
 /// Writes variables, in their order, and reads each of them back.
 pub fn write(folder: &Path, variables: &[Variable]) -> Result<()> {
     for Variable { name, value } in variables {
+        if !is_boot_variable(name) {
+            bail!("{name} is no boot variable");
+        }
         let path = folder.join(format!("{name}-{NAMESPACE}"));
         put(&path, value).with_context(|| format!("writing the firmware's {name}"))?;
         let kept = path.exists().then(|| self::value(&path)).flatten();
@@ -151,6 +154,8 @@ mod tests {
             error.to_string(),
             "the firmware took BootOrder and did not keep it"
         );
+        let error = write(folder, &[variable("../Boot0001", &[1])]).unwrap_err();
+        assert_eq!(error.to_string(), "../Boot0001 is no boot variable");
         let error = write(&folder.join("absent"), &[variable("Boot0001", &[1])]).unwrap_err();
         assert_eq!(error.to_string(), "writing the firmware's Boot0001");
         // Without its attributes it is no variable, and its number not free.

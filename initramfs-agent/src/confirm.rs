@@ -30,6 +30,9 @@ pub struct Confirmation {
     pub generation: u32,
     /// What proves that this is the system that was installed.
     pub key: String,
+    /// Whether boot variables are written that the appliance names.
+    #[serde(default)]
+    pub sets_boot_entries: bool,
 }
 
 /// Posts [`Running`] until it is accepted.
@@ -54,13 +57,16 @@ fn confirm(file: &Path) -> Result<()> {
         generation: confirmation.generation,
         key: confirmation.key,
         boot_id: boot_id.trim().to_owned(),
-        inventory: with_boot_variables(),
+        inventory: None,
         written: None,
     };
+    if confirmation.sets_boot_entries {
+        running.inventory = with_boot_variables();
+    }
     let appliance = Appliance::new(&confirmation.url, "");
     let answer = tell(&appliance, &running)?;
     println!("the appliance knows that {} runs", running.machine);
-    if answer.is_empty() {
+    if answer.is_empty() || running.inventory.is_none() {
         return Ok(());
     }
     // The firmware has reverted its boot entries, or never got them.

@@ -159,7 +159,7 @@ fn describe(step: &Step) -> String {
                 "leave the configuration for the image's own Ignition".into()
             }
         },
-        Step::InstallConfirmation => "leave what confirms that the system runs".into(),
+        Step::InstallConfirmation { .. } => "leave what confirms that the system runs".into(),
         Step::CommitDisk { .. } => "make the disk bootable".into(),
         Step::SetBootEntries { .. } => "set the firmware's boot entries:".into(),
         Step::HandOver { disk, how } => {

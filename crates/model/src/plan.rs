@@ -159,7 +159,13 @@ pub enum Step {
     },
     /// Leave what the installed system needs to confirm that it runs: the program, a unit, and
     /// a file with the appliance's address and the confirmation key.
-    InstallConfirmation,
+    InstallConfirmation {
+        /// Whether the system writes boot variables of its firmware that the appliance names at a
+        /// start. Only for machines that obey the network at each start anyway: the answer is not
+        /// authenticated.
+        #[serde(default)]
+        sets_boot_entries: bool,
+    },
     /// Write the withheld head with `receipt` (stage `complete`) so that the disk boots. The last write.
     CommitDisk {
         /// The record to leave.
@@ -194,7 +200,7 @@ impl Step {
             Self::GrowPartitionTable { .. } => "grow-partition-table",
             Self::GrowFilesystem => "grow-filesystem",
             Self::ApplyConfig { .. } => "apply-config",
-            Self::InstallConfirmation => "install-confirmation",
+            Self::InstallConfirmation { .. } => "install-confirmation",
             Self::CommitDisk { .. } => "commit-disk",
             Self::SetBootEntries { .. } => "set-boot-entries",
             Self::HandOver { .. } => "hand-over",

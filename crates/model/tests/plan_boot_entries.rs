@@ -113,6 +113,11 @@ fn after_the_last_write_of_an_installation() {
         .collect();
     assert_eq!(names, ["Boot0000", "BootOrder"]);
 
+    let obeys = |boot_order, inventory: &Inventory| {
+        let steps = steps(&wanted(boot_order), inventory, partition());
+        let sets = |step: &Step| matches!(step, Step::InstallConfirmation { sets_boot_entries } if *sets_boot_entries);
+        steps.iter().any(sets)
+    };
     let bios = Inventory {
         firmware: Firmware::Bios,
         ..blank.clone()
@@ -121,6 +126,10 @@ fn after_the_last_write_of_an_installation() {
         boot_variables: None,
         ..blank.clone()
     };
+    assert!(obeys(BootOrder::NetworkFirst, &blank));
+    // It would begin to listen to whoever answers on the network.
+    assert!(!obeys(BootOrder::DiskFirst, &blank) && !obeys(BootOrder::Keep, &blank));
+    assert!(!obeys(BootOrder::NetworkFirst, &bios));
     for (desired, inventory, partition) in [
         (&network_first, &bios, partition()),
         (&network_first, &unreadable, partition()),

@@ -33,13 +33,20 @@ WantedBy=multi-user.target
 ";
 
 /// Leaves the program, its file and its unit in the installed system.
-pub fn install(root: &TargetRoot, url: &str, plan: &Plan, key: &str) -> Result<String> {
+pub fn install(
+    root: &TargetRoot,
+    url: &str,
+    plan: &Plan,
+    key: &str,
+    sets_boot_entries: bool,
+) -> Result<String> {
     let program = std::fs::read("/proc/self/exe").context("reading this very program")?;
     let confirmation = Confirmation {
         url: url.to_owned(),
         machine: plan.machine.clone(),
         generation: plan.generation,
         key: key.to_owned(),
+        sets_boot_entries,
     };
     let json = serde_json::to_vec_pretty(&confirmation).context("encoding the confirmation")?;
     write(root, &program, &json)?;

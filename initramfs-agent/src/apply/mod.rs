@@ -194,13 +194,14 @@ fn run(
             let system = installation.filesystem_for(*applier, execution)?;
             config::apply(&config, *applier, system, execution)
         }
-        Step::InstallConfirmation => {
+        Step::InstallConfirmation { sets_boot_entries } => {
             let root = installation.system(execution)?.root()?;
             confirmation::install(
                 &root,
                 execution.appliance.base(),
                 plan,
                 execution.confirmation_key,
+                *sets_boot_entries,
             )
         }
         Step::CommitDisk { receipt } => {

@@ -1,8 +1,8 @@
 //! The steps of a decision that was made.
 
 use super::{Circumstances, DiskBinding, Growth, Plan, Step, boot_entries};
-use crate::desired::{AfterInstall, ConfigApplier, DesiredMachine};
-use crate::inventory::{Content, Disk, Inventory};
+use crate::desired::{AfterInstall, BootOrder, ConfigApplier, DesiredMachine};
+use crate::inventory::{Content, Disk, Firmware, Inventory};
 use crate::load_option::HardDrive;
 use crate::receipt::{Receipt, Stage};
 
@@ -44,7 +44,13 @@ pub(super) fn install(
         steps.push(Step::ReadBack);
     }
     match desired.image.config {
-        ConfigApplier::Agent => complete_system(&mut steps, desired, disks, circumstances),
+        ConfigApplier::Agent => {
+            complete_system(&mut steps, desired, disks, circumstances);
+            steps.push(Step::InstallConfirmation {
+                sets_boot_entries: inventory.firmware == Firmware::Uefi
+                    && desired.boot_order == BootOrder::NetworkFirst,
+            });
+        }
         // Its disk GUID, table and filesystems are what its own first boot works on, and its
         // configuration brings the confirmation along.
         ConfigApplier::Flatcar | ConfigApplier::FedoraCoreos => {
@@ -119,7 +125,6 @@ fn complete_system(
     }
     steps.push(Step::GrowFilesystem);
     steps.push(apply_config(desired, desired.kernel_arguments.clone()));
-    steps.push(Step::InstallConfirmation);
 }
 
 fn apply_config(desired: &DesiredMachine, kernel_arguments: Vec<String>) -> Step {
