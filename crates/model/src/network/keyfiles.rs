@@ -1,4 +1,5 @@
-//! Files for NetworkManager: nm-settings-keyfile(5), in words that version 1.20 and all later ones know.
+//! Files for NetworkManager: nm-settings-keyfile(5). nmcli 1.42 and 1.52 read all of what they
+//! say.
 
 use sha2::{Digest as _, Sha256};
 
@@ -41,7 +42,7 @@ fn connection(link: &Link, network: &MachineNetwork) -> String {
     }
     ethernet.extend(link.mtu.map(|mtu| line("mtu", mtu)));
     if let Some(controller) = &link.controller {
-        // `controller` and `port-type` since 1.46; the old words go on being read.
+        // 1.42 does not know `controller` and `port-type`, as which 1.52 takes these.
         connection.push(line("master", &controller.name));
         let kind = if controller.is_bond { "bond" } else { "bridge" };
         connection.push(line("slave-type", kind));

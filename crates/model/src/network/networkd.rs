@@ -1,4 +1,5 @@
-//! Files for systemd-networkd: systemd.netdev(5) and systemd.network(5), for version 245 and later.
+//! Files for systemd-networkd: systemd.netdev(5) and systemd.network(5). Version 252 has nothing to say
+//! against them.
 //!
 //! Ports are matched by their permanent address, as a bond gives all of its ports the same one. The
 //! first file that matches a link counts, so the names begin with 10.
@@ -60,7 +61,7 @@ fn settings(link: &Link, network: &MachineNetwork) -> String {
     let found_by = match link.kind {
         LinkKind::Port => vec![
             line("PermanentMACAddress", link.mac),
-            // No VLAN on it, which could have the same.
+            // No VLAN on it: that inherits the permanent address, too.
             line("Kind", "!*"),
         ],
         _ => vec![line("Name", &link.name)],
