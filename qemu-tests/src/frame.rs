@@ -66,6 +66,11 @@ pub fn untagged(frame: &[u8], id: u16) -> Option<Vec<u8>> {
     (tag[..2] == TAG && found == id).then(|| [&frame[..12], &frame[16..]].concat())
 }
 
+/// Whether no switch may pass it on, as LACP's own (IEEE 802.1Q, table 8-1).
+pub fn is_for_the_next_station(destination: Address) -> bool {
+    matches!(destination, [0x01, 0x80, 0xc2, 0, 0, 0..=0x0f])
+}
+
 /// Whether the frame is IPv4 or ARP: of a host that has an address, or asks for one.
 pub fn is_of_ipv4(frame: &[u8]) -> bool {
     matches!(frame.get(12..14), Some([0x08, 0x00 | 0x06]))

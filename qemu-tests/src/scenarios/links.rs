@@ -1,8 +1,10 @@
-//! A machine with two NICs by `configs/links`: the agent bonds them and uses the VLAN on the bond; the
-//! installed system has the bond, both VLANs, their addresses and MTUs; and when the active port loses
-//! its link, the other one takes over.
+//! Two machines with two NICs each, by `configs/links`.
 //!
-//! The firmware speaks to the appliance without a tag, agent and system with that of VLAN 20 alone.
+//! The agent of the one bonds its NICs and uses the VLAN on the bond; its installed system has the bond,
+//! both VLANs, their addresses and MTUs; and when the active port loses its link, the other one takes
+//! over. The firmware speaks to the appliance without a tag, agent and system with that of VLAN 20 alone.
+//!
+//! The other one's bond is by LACP, with a switch that knows nothing of it: one port carries everything.
 
 use std::path::PathBuf;
 
@@ -15,6 +17,8 @@ use crate::lab::{Lab, LabOptions};
 use crate::rack::{SSH, port_name};
 
 const VLAN: u16 = 20;
+/// The machine with LACP.
+const OTHER: &str = "node2";
 
 /// What stands in the installed system: a command, and words that its output has.
 const INSIDE: &[(&str, &[&str])] = &[
@@ -62,6 +66,28 @@ const INSIDE: &[(&str, &[&str])] = &[
     ),
 ];
 
+const INSIDE_OTHER: &[(&str, &[&str])] = &[
+    (
+        "cat /proc/net/bonding/bond0",
+        &[
+            "IEEE 802.3ad",
+            "layer2+3",
+            "LACP rate: fast",
+            "Permanent HW addr: 52:54:00:00:79:03",
+            "Permanent HW addr: 52:54:00:00:79:04",
+        ],
+    ),
+    (
+        "ip -oneline -4 address show bond0",
+        &["10.79.0.12/24", "dynamic"],
+    ),
+    ("ip route", &["default via 10.79.0.1 dev bond0"]),
+    (
+        "echo \"failed: $(systemctl --failed --no-legend --plain)\"",
+        &["failed: \n"],
+    ),
+];
+
 pub(super) fn arrange(options: &mut LabOptions) -> Result<()> {
     options.cluster = PathBuf::from("configs/links/cluster.yaml");
     Ok(())
@@ -78,23 +104,37 @@ pub(super) fn play(lab: &mut Lab) -> Result<()> {
     }
 
     lab.start_appliance()?;
-    let machine = lab.machine(NODE)?;
-    machine.power_on()?;
-    let serial = machine.vm.serial();
-    serial.expect("bond0 is made of ", TO_AGENT)?;
-    let address = format!("bond0.{VLAN} (52:54:00:00:79:01) has address 10.79.0.11/24");
-    serial.expect(&address, TO_AGENT)?;
-    let running = wait_running(lab, NODE)?;
-    expect_installs_begun(&running, 1)?;
+    lab.machine(NODE)?.power_on()?;
+    lab.machine(OTHER)?.power_on()?;
+    let agent_has = |lab: &mut Lab, name: &str, link: &str| {
+        let serial = lab.machine(name)?.vm.serial();
+        serial.expect("bond0 is made of ", TO_AGENT)?;
+        serial.expect(link, TO_AGENT)
+    };
+    let tagged = format!("bond0.{VLAN} (52:54:00:00:79:01) has address 10.79.0.11/24");
+    agent_has(lab, NODE, &tagged)?;
+    let bond = "bond0 (52:54:00:00:79:03) has address 10.79.0.12/24";
+    agent_has(lab, OTHER, bond)?;
+    for (name, inside) in [(OTHER, INSIDE_OTHER), (NODE, INSIDE)] {
+        let running = wait_running(lab, name)?;
+        expect_installs_begun(&running, 1)?;
+        key.expect_inside(way_in(lab, name)?, inside)?;
+    }
+    fail_over(lab, &key)
+}
 
-    let declared = lab.machine(NODE)?.declared.clone();
-    let port = lab
-        .host_port(&declared, SSH)
-        .with_context(|| format!("{NODE} has no way in"))?;
-    key.expect_inside(port, INSIDE)?;
+fn way_in(lab: &mut Lab, name: &str) -> Result<u16> {
+    let declared = lab.machine(name)?.declared.clone();
+    let port = lab.host_port(&declared, SSH);
+    port.with_context(|| format!("{name} has no way in"))
+}
+
+/// The active port loses its link, and the system is reached by the other one.
+fn fail_over(lab: &mut Lab, key: &Key) -> Result<()> {
+    let port = way_in(lab, NODE)?;
     let active = "cat /sys/class/net/bond0/bonding/active_slave";
     let before = key.run("root", port, active)?;
-    let nic = usize::from(mac_of(&key, port, before.trim())? != "52:54:00:00:79:01");
+    let nic = usize::from(mac_of(key, port, before.trim())? != "52:54:00:00:79:01");
     lab.machine(NODE)?.vm.set_link(nic, false)?;
     let after = key.run("root", port, active)?;
     ensure!(

@@ -107,8 +107,8 @@ const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "links",
-        proves: "a machine is installed by a VLAN on a bond of two NICs, and its system has both with the \
-                 addresses and MTUs of cluster.yaml",
+        proves: "machines are installed by a bond of two NICs, one of them by a VLAN on it, and their systems \
+                 have the links, addresses and MTUs of cluster.yaml",
         arrange: links::arrange,
         play: links::play,
     },
