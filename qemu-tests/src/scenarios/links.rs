@@ -90,6 +90,7 @@ const INSIDE_OTHER: &[(&str, &[&str])] = &[
 
 pub(super) fn arrange(options: &mut LabOptions) -> Result<()> {
     options.cluster = PathBuf::from("configs/links/cluster.yaml");
+    options.nodes = None;
     Ok(())
 }
 
