@@ -78,7 +78,7 @@ impl Drivers {
     }
 
     /// A store without modules.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "replay"))]
     pub fn none(reports: &Reports) -> Self {
         Self {
             loader: ModuleLoader::new(Index::default(), Source::Folder(OWN.into())),

@@ -19,6 +19,7 @@
 //! | [`apply`] | the steps of a plan; `hardway-agent apply` |
 //! | [`toolbox`] | programs that are fetched where a plan needs them |
 //! | [`confirm`] | the installed system's word |
+//! | `replay` | a plan's writing as an ordinary process, for benches: not in the agent that is shipped |
 
 mod apply;
 mod arguments;
@@ -32,6 +33,8 @@ mod http;
 mod inventory;
 mod network;
 mod patience;
+#[cfg(feature = "replay")]
+mod replay;
 mod reports;
 mod session;
 mod toolbox;
@@ -45,6 +48,8 @@ fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("confirm") => confirm::run(),
         Some("apply") => apply::command::run(std::env::args().skip(2)),
+        #[cfg(feature = "replay")]
+        Some("replay") => replay::run(std::env::args().skip(2)),
         Some("--version") => {
             println!("hardway-agent {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

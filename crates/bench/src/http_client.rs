@@ -91,6 +91,20 @@ impl Connection {
     /// Fetches a path whose content is wanted.
     pub fn text(&mut self, path: &str) -> Result<String, HttpError> {
         let head = self.get(path)?;
+        self.body(&head)
+    }
+
+    /// Sends JSON to a path, and gives what is answered.
+    pub fn post(&mut self, path: &str, json: &str) -> Result<String, HttpError> {
+        let (host, length) = (self.host, json.len());
+        let head = self.ask(&format!(
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n{json}"
+        ))?;
+        self.body(&head)
+    }
+
+    fn body(&mut self, head: &Head) -> Result<String, HttpError> {
         while (self.rest.len() as u64) < head.length {
             if self.more()? == 0 {
                 return Err(HttpError::Closed(self.rest.len() as u64));
@@ -101,7 +115,11 @@ impl Connection {
     }
 
     fn get(&mut self, path: &str) -> Result<Head, HttpError> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.host);
+        let host = self.host;
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"))
+    }
+
+    fn ask(&mut self, request: &str) -> Result<Head, HttpError> {
         let sent = self.stream.write_all(request.as_bytes());
         sent.map_err(|error| HttpError::Connection("sending a request", error))?;
         loop {

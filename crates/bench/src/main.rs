@@ -1,4 +1,4 @@
-//! `hardway-bench`: the boot services measured beside their peers.
+//! `hardway-bench`: the boot services and the installation measured beside their peers.
 //!
 //! | module | what it holds |
 //! | --- | --- |
@@ -8,7 +8,8 @@
 //! | [`ours`], [`peers`] | each server's configuration and command |
 //! | [`payload`] | the files that are served |
 //! | [`section`] | what the sections share: sizes, repeats in turns |
-//! | [`dhcp`], [`tftp`], [`http`], [`storm`] | what is measured |
+//! | [`dhcp`], [`tftp`], [`http`], [`storm`] | what is measured of the services |
+//! | [`install`] | what is measured of an installation |
 //! | [`perfdhcp`], [`tftp_client`], [`http_client`] | who asks |
 //! | [`async_tftpd`] | the peer that is a library |
 //! | [`report`], [`machine`] | the rows, as a table and as data; what they were measured on |
@@ -24,6 +25,7 @@ mod dhcp;
 mod enclosure;
 mod http;
 mod http_client;
+mod install;
 mod machine;
 mod network;
 mod ours;
@@ -41,7 +43,7 @@ mod tftp_client;
 #[command(
     name = "hardway-bench",
     version,
-    about = "Measures Hardway's boot services beside their peers"
+    about = "Measures Hardway beside its peers"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -52,19 +54,40 @@ struct Arguments {
 enum Command {
     /// DHCP, TFTP, HTTP and a boot storm
     Services(Services),
+    /// An image written to a disk, and a virtual machine from power-on to its running system
+    Install(Install),
     /// Serve a folder by async-tftp, as a peer
     #[command(hide = true)]
     AsyncTftpd(async_tftpd::Arguments),
 }
 
-/// What is measured, and with what.
+/// What is measured of the services.
 #[derive(Debug, clap::Args)]
 struct Services {
+    #[command(flatten)]
+    run: Run,
+    /// Measure only these
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<section::Name>,
+}
+
+/// What is measured of an installation.
+#[derive(Debug, clap::Args)]
+struct Install {
+    #[command(flatten)]
+    run: Run,
+    #[command(flatten)]
+    tools: install::Tools,
+}
+
+/// One run of a bench.
+#[derive(Debug, clap::Args)]
+struct Run {
     /// The program that is measured
     #[arg(long, value_name = "FILE")]
     hardway: PathBuf,
-    /// Folder for state and payload; on a real disk, since leases are made durable there. What is in
-    /// it is deleted
+    /// Folder for state, payload and disks; on a real disk, since leases are made durable there. What is
+    /// in it is deleted
     #[arg(long, value_name = "DIR")]
     folder: PathBuf,
     /// Write the rows there, as JSON
@@ -73,9 +96,6 @@ struct Services {
     /// Write the table there, as Markdown
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// Measure only these
-    #[arg(long, value_enum, value_delimiter = ',')]
-    only: Vec<section::Name>,
     /// How often each figure is taken
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
     repeats: u32,
@@ -100,33 +120,49 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::AsyncTftpd(arguments) => async_tftpd::run(&arguments),
-        Command::Services(services) if services.enclosed => measure(&services),
-        Command::Services(services) => enclosure::run(&services.folder),
+        Command::Services(Services { run, only }) => enclosed(&run, |bench, report| {
+            for (name, measure) in SECTIONS {
+                if only.is_empty() || only.contains(&name) {
+                    let rows = measure(bench).with_context(|| format!("measuring {name}"))?;
+                    report.add(rows);
+                }
+            }
+            Ok(())
+        }),
+        Command::Install(Install { run, tools }) => enclosed(&run, |bench, report| {
+            for (part, measure) in install::PARTS {
+                if tools.wants(part) {
+                    let rows = measure(bench, &tools);
+                    report.add(rows.with_context(|| format!("measuring {part}"))?);
+                }
+            }
+            Ok(())
+        }),
     }
 }
 
-/// Inside the enclosure: measures, prints the table, writes the files.
-fn measure(services: &Services) -> anyhow::Result<ExitCode> {
+/// Starts this program again inside the enclosure. In there: measures, prints the table, writes the files.
+fn enclosed(
+    run: &Run,
+    measure: impl FnOnce(&section::Bench, &mut report::Report) -> anyhow::Result<()>,
+) -> anyhow::Result<ExitCode> {
+    if !run.enclosed {
+        return enclosure::run(&run.folder);
+    }
     enclosure::settle()?;
     let bench = section::Bench::prepare(section::Settings {
-        hardway: services.hardway.clone(),
-        folder: services.folder.clone(),
-        repeats: services.repeats,
-        smoke: services.smoke,
+        hardway: run.hardway.clone(),
+        folder: run.folder.clone(),
+        repeats: run.repeats,
+        smoke: run.smoke,
     })?;
-    let mut report = report::Report::new(machine::describe(&services.folder));
-    for (name, measure) in SECTIONS {
-        if services.only.is_empty() || services.only.contains(&name) {
-            let rows = measure(&bench).with_context(|| format!("measuring {name}"))?;
-            eprint!("{}", report::table(&rows));
-            report.rows.extend(rows);
-        }
-    }
+    let mut report = report::Report::new(machine::describe(&run.folder));
+    measure(&bench, &mut report)?;
     print!("{}", report::markdown(&report));
-    if let Some(path) = &services.markdown {
+    if let Some(path) = &run.markdown {
         write(path, &report::markdown(&report))?;
     }
-    if let Some(path) = &services.json {
+    if let Some(path) = &run.json {
         let json = serde_json::to_string_pretty(&report).context("writing the rows as JSON")?;
         write(path, &(json + "\n"))?;
     }

@@ -1,6 +1,5 @@
 //! `hardway serve` as it is measured: its own cluster.yaml, state on the bench's folder.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -48,16 +47,43 @@ impl Ours {
         ports: &[Port],
         machines: usize,
     ) -> anyhow::Result<Recipe> {
-        let state = bench.state("hardway")?;
-        let config = state.join("cluster.yaml");
         let images = self.payload.root.join("images");
         write(&images.join("node.img"), "")?;
-        write(&config, &cluster_yaml(machines))?;
+        self.serving(bench, &cluster_yaml(machines), &images, services, ports)
+    }
+
+    /// `hardway serve` with an image in its store for the machine with the number 0; nothing but HTTP.
+    pub fn with_image(
+        &self,
+        bench: &Bench,
+        stored: &Stored<'_>,
+        ports: &[Port],
+    ) -> anyhow::Result<Recipe> {
+        let text = cluster_yaml_of(stored);
+        self.serving(bench, &text, &stored.folder, "http", ports)
+    }
+
+    /// As the program says it.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    fn serving(
+        &self,
+        bench: &Bench,
+        cluster_yaml: &str,
+        images: &Path,
+        services: &str,
+        ports: &[Port],
+    ) -> anyhow::Result<Recipe> {
+        let state = bench.state("hardway")?;
+        let config = state.join("cluster.yaml");
+        write(&config, cluster_yaml)?;
         let mut command = Command::new(&self.program);
         command.arg("serve").arg("--config").arg(&config);
         command.arg("--state").arg(state.join("journal"));
         command.arg("--payload").arg(&self.payload.root);
-        command.arg("--images").arg(&images);
+        command.arg("--images").arg(images);
         command.arg("--only").arg(services);
         Ok(Recipe {
             name: NAME.to_owned(),
@@ -68,6 +94,18 @@ impl Ours {
             log: bench.log("hardway"),
         })
     }
+}
+
+/// An image in the store, and how it is installed.
+pub struct Stored<'a> {
+    /// The store.
+    pub folder: PathBuf,
+    /// The file; or what it was before it was imported.
+    pub file: &'a str,
+    /// Of the file, in hexadecimal.
+    pub sha256: &'a str,
+    /// Whether what was written is read again.
+    pub read_back: bool,
 }
 
 /// The hardware address of a declared machine.
@@ -103,14 +141,35 @@ fn cluster_yaml(machines: usize) -> String {
          machines:\n",
     );
     for number in 0..machines {
-        let _ = writeln!(
-            text,
-            "  - {{name: m{number:04}, match: {{mac: \"{}\"}}, profile: node, address: {}}}",
-            colons(machine_mac(number)),
-            client_address(number)
-        );
+        text.push_str(&machine(number));
     }
     text
+}
+
+fn cluster_yaml_of(stored: &Stored<'_>) -> String {
+    let Stored {
+        file,
+        sha256,
+        read_back,
+        ..
+    } = stored;
+    format!(
+        "{}images:\n\
+         \x20 node: {{file: {file}, sha256: {sha256}}}\n\
+         profiles:\n\
+         \x20 node: {{image: node, read_back: {read_back}}}\n\
+         machines:\n{}",
+        cluster_yaml(0),
+        machine(0)
+    )
+}
+
+fn machine(number: usize) -> String {
+    format!(
+        "  - {{name: m{number:04}, match: {{mac: \"{}\"}}, profile: node, address: {}}}\n",
+        colons(machine_mac(number)),
+        client_address(number)
+    )
 }
 
 /// Writes a configuration.

@@ -21,6 +21,12 @@ impl Report {
             rows: Vec::new(),
         }
     }
+
+    /// Adds rows, and shows them on the terminal while the next ones are measured.
+    pub fn add(&mut self, rows: Vec<Row>) {
+        eprint!("{}", table(&rows));
+        self.rows.extend(rows);
+    }
 }
 
 /// One thing that was measured, of ours and of its peers.
@@ -154,8 +160,8 @@ fn judge(target: Target, ratio: Option<f64>, ours: &Figure) -> (Option<String>, 
     }
 }
 
-/// Lines for the terminal, while the next section runs.
-pub fn table(rows: &[Row]) -> String {
+/// Lines for the terminal.
+fn table(rows: &[Row]) -> String {
     let mut text = String::new();
     for row in rows {
         let _ = write!(text, "{:<58} {:>10}", row.what, shown(row.ours.median));
@@ -236,12 +242,13 @@ fn shown(value: f64) -> String {
     }
 }
 
-/// Every program once, in the order of the rows.
+/// Every program once, in the order of the rows; without what stands in parentheses behind its name.
 fn versions(report: &Report) -> Vec<(&str, &str)> {
     let mut seen: Vec<(&str, &str)> = Vec::new();
     for row in &report.rows {
         for figure in std::iter::once(&row.ours).chain(&row.peers) {
-            let version = (figure.name.as_str(), figure.version.as_str());
+            let name = figure.name.split(" (").next().unwrap_or_default();
+            let version = (name, figure.version.as_str());
             if !seen.contains(&version) {
                 seen.push(version);
             }

@@ -96,6 +96,15 @@ pub struct Failure {
 
 /// Runs the plan. It ends in another kernel, or in a failure; what was mounted is unmounted then.
 pub fn execute(plan: &Plan, mut execution: Execution<'_>) -> Result<Infallible, Failure> {
+    let last = carry_out(plan, &mut execution)?;
+    Err(Failure {
+        step: last,
+        error: anyhow::anyhow!("the plan ends without a hand-over"),
+    })
+}
+
+/// Runs the steps in their order, and gives the name of the last.
+pub fn carry_out(plan: &Plan, execution: &mut Execution<'_>) -> Result<&'static str, Failure> {
     let mut installation = Installation::default();
     let mut last = "start";
     for step in &plan.steps {
@@ -104,7 +113,7 @@ pub fn execute(plan: &Plan, mut execution: Execution<'_>) -> Result<Infallible, 
             step: last.to_owned(),
         });
         execution.reports.show(&format!("{last} …"));
-        match run(step, plan, &mut execution, &mut installation) {
+        match run(step, plan, execution, &mut installation) {
             Ok(summary) => {
                 execution.reports.show(&format!("{last}: {summary}"));
                 execution.reports.event(AgentEvent::StepFinished {
@@ -115,10 +124,7 @@ pub fn execute(plan: &Plan, mut execution: Execution<'_>) -> Result<Infallible, 
             Err(error) => return Err(Failure { step: last, error }),
         }
     }
-    Err(Failure {
-        step: last,
-        error: anyhow::anyhow!("the plan ends without a hand-over"),
-    })
+    Ok(last)
 }
 
 /// Carries out one step, and says what it did.
