@@ -33,7 +33,7 @@ mod http;
 mod inventory;
 mod network;
 mod patience;
-#[cfg(feature = "replay")]
+#[cfg(any(test, feature = "replay"))]
 mod replay;
 mod reports;
 mod session;
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("confirm") => confirm::run(),
         Some("apply") => apply::command::run(std::env::args().skip(2)),
-        #[cfg(feature = "replay")]
+        #[cfg(any(test, feature = "replay"))]
         Some("replay") => replay::run(std::env::args().skip(2)),
         Some("--version") => {
             println!("hardway-agent {}", env!("CARGO_PKG_VERSION"));

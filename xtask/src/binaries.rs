@@ -17,6 +17,8 @@ pub enum Program {
     Hardway,
     /// `hardway-agent`: PID 1 of a machine that is being installed.
     Agent,
+    /// The same with `hardway-agent replay`, for benches: in no image.
+    ReplayingAgent,
     /// `hardway-fetch`: what the agent runs to fetch over TLS.
     Fetch,
     /// `hardway-lab`: the lab and its scenarios.
@@ -31,7 +33,7 @@ impl Program {
     fn name(self) -> &'static str {
         match self {
             Program::Hardway => "hardway",
-            Program::Agent => "hardway-agent",
+            Program::Agent | Program::ReplayingAgent => "hardway-agent",
             Program::Fetch => "hardway-fetch",
             Program::Lab => "hardway-lab",
             Program::Bench => "hardway-bench",
@@ -39,11 +41,19 @@ impl Program {
         }
     }
 
+    /// As it is called in `out/bin`.
+    fn copy(self) -> &'static str {
+        match self {
+            Program::ReplayingAgent => "hardway-agent-replay",
+            other => other.name(),
+        }
+    }
+
     /// The package of this workspace that it is built from.
     pub fn package(self) -> &'static str {
         match self {
             Program::Hardway => "hardway-appliance",
-            Program::Agent => "hardway-agent",
+            Program::Agent | Program::ReplayingAgent => "hardway-agent",
             Program::Fetch => "hardway-fetch",
             Program::Lab | Program::Blackbox => "hardway-qemu-tests",
             Program::Bench => "hardway-bench",
@@ -53,6 +63,7 @@ impl Program {
     fn features(self) -> &'static [&'static str] {
         match self {
             Program::Fetch => &["tls"],
+            Program::ReplayingAgent => &["replay"],
             Program::Hardway
             | Program::Agent
             | Program::Lab
@@ -63,7 +74,7 @@ impl Program {
 
     fn profile(self) -> &'static str {
         match self {
-            Program::Agent | Program::Fetch => "agent",
+            Program::Agent | Program::ReplayingAgent | Program::Fetch => "agent",
             Program::Hardway | Program::Lab | Program::Bench | Program::Blackbox => "release",
         }
     }
@@ -75,12 +86,12 @@ const AGENT_FLAGS: &str = "-C target-feature=+crt-static -C force-unwind-tables=
 
 /// Builds a program and returns its copy in `out/bin`, which is touched only when it has changed.
 pub fn build(program: Program) -> Result<PathBuf> {
-    let name = program.name();
+    let name = program.copy();
     let built = cargo_build(program).with_context(|| format!("building {name}"))?;
+    let copy = place(program);
     let folder = workspace::out().join("bin");
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let data = fs::read(&built).with_context(|| format!("reading {}", built.display()))?;
-    let copy = folder.join(name);
     if fs::read(&copy).is_ok_and(|old| old == data) {
         return Ok(copy);
     }
@@ -90,6 +101,11 @@ pub fn build(program: Program) -> Result<PathBuf> {
     fs::rename(&fresh, &copy).with_context(|| format!("renaming {} to {name}", fresh.display()))?;
     eprintln!("{name}: {}", progress::size(data.len() as u64));
     Ok(copy)
+}
+
+/// Where [`build`] puts a program.
+pub fn place(program: Program) -> PathBuf {
+    workspace::out().join("bin").join(program.copy())
 }
 
 /// Runs cargo, whose progress and diagnostics go to the terminal and whose messages say where the

@@ -11,7 +11,7 @@ use crate::binaries::{self, Program};
 use crate::{agent, appliance, node, process, setup, workspace};
 
 /// The file of the node image that is built here.
-const NODE_IMAGE: &str = "node.img.zst";
+pub const NODE_IMAGE: &str = "node.img.zst";
 
 /// What the lab is asked for.
 #[derive(Debug, clap::Args)]

@@ -8,7 +8,7 @@
 //!   - [`manifest`], [`stamp`]: what they are made of, and whether that has changed
 //! - [`lab`], [`test`]: virtual machines
 //! - [`conformance`]: the cases of real Ignition and Butane
-//! - [`bench`]: the boot services beside their peers
+//! - [`bench`]: the boot services and the installation beside their peers
 //! - [`fuzz`]: random input for what strangers' input reaches
 //! - [`flash`]: the appliance onto a stick
 
@@ -71,7 +71,7 @@ enum Command {
     },
     /// Run the cases of real Ignition and Butane
     Conformance(conformance::Arguments),
-    /// Measure what the appliance serves, beside its peers
+    /// Measure what the appliance serves, or an installation, beside its peers
     Bench {
         #[command(subcommand)]
         kind: bench::Kind,

@@ -47,15 +47,28 @@ const PACKAGES: &[(&str, &str)] = &[
 
 /// Installs what is missing. Every other command calls this first; it is quick when nothing is.
 pub fn ensure() -> Result<()> {
-    if !process::exists("dpkg-query") || !process::exists("apt-get") {
+    if !has_apt() {
         return without_apt();
     }
-    let missing = missing_packages()?;
+    ensure_these(PACKAGES)
+}
+
+/// Installs those of some packages that are missing; where apt-get is not to be had, whoever needs them
+/// says what is missing.
+pub fn ensure_these(packages: &[(&'static str, &str)]) -> Result<()> {
+    if !has_apt() {
+        return Ok(());
+    }
+    let missing = missing_packages(packages)?;
     if missing.is_empty() {
         return Ok(());
     }
     eprintln!("setup: missing on this machine: {}", missing.join(" "));
     install(&missing)
+}
+
+fn has_apt() -> bool {
+    process::exists("dpkg-query") && process::exists("apt-get")
 }
 
 /// Installs a package that something can do without; where that fails, it is said and nothing more.
@@ -80,14 +93,14 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-fn missing_packages() -> Result<Vec<&'static str>> {
+fn missing_packages(packages: &[(&'static str, &str)]) -> Result<Vec<&'static str>> {
     let mut query = Command::new("dpkg-query");
     query.args(["--show", "--showformat", "${Package} ${db:Status-Status}\n"]);
-    query.args(PACKAGES.iter().map(|(name, _)| name));
+    query.args(packages.iter().map(|(name, _)| name));
     // It ends with an error when it has never heard of one of them, and still lists the others.
     let output = query.output().context("starting dpkg-query")?;
     let known = String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok(PACKAGES
+    Ok(packages
         .iter()
         .map(|(name, _)| *name)
         .filter(|name| !is_installed(&known, name))
