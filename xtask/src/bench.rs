@@ -52,7 +52,7 @@ pub struct Install {
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Part>,
     /// How often the node image's content stands on the disk that is written
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = 2)]
     copies: u8,
     /// Debian mirror for the images, instead of the one that this machine's apt uses
     #[arg(long)]

@@ -86,8 +86,8 @@ struct Run {
     /// The program that is measured
     #[arg(long, value_name = "FILE")]
     hardway: PathBuf,
-    /// Folder for state, payload and disks; on a real disk, since leases are made durable there. What is
-    /// in it is deleted
+    /// Folder for state, payload and disks; on a real disk, since leases are made durable there. What
+    /// earlier runs left in it is deleted, but for packed images
     #[arg(long, value_name = "DIR")]
     folder: PathBuf,
     /// Write the rows there, as JSON

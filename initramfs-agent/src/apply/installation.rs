@@ -29,6 +29,8 @@ pub struct Installation {
     mounted: Option<(Option<&'static Place>, Mounted)>,
     /// Closed after that: the order of the fields is the order of the end.
     opened: Opened,
+    /// Programs have written to disks, and perhaps not everything is on them yet.
+    prepared: bool,
     disk: Option<TargetDisk<BlockDevice>>,
     /// What write-image put on it.
     written: Option<Written>,
@@ -81,6 +83,7 @@ impl Installation {
     ) -> Result<String> {
         data_disks.iter().try_for_each(check_binding)?;
         self.unmount()?;
+        self.prepared = true;
         for path in erase {
             disks::erase(path).with_context(|| format!("erasing {path}"))?;
             execution.reports.log(&format!("{path}: erased"));
@@ -113,8 +116,11 @@ impl Installation {
     pub fn commit(&mut self, receipt: &Receipt) -> Result<String> {
         self.unmount()?;
         self.opened.close()?;
-        // All that was written to other disks.
-        rustix::fs::sync();
+        // All that was written to other disks. What is unmounted is on its disk; this waits for every
+        // disk of the machine.
+        if self.prepared {
+            rustix::fs::sync();
+        }
         let disk = self.disk()?;
         disk.sync()?;
         disk.commit(receipt)?;

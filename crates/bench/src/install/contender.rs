@@ -46,10 +46,16 @@ pub enum Contender {
     Checked,
     /// The same without comparing anything.
     Unchecked,
+    /// As [`Contender::Checked`], with zeros left out where the blank disk has them.
+    Sparse,
 }
 
+/// How dd writes: all of it, or only what is not zero, looked at in blocks as long as the agent's chunks.
+const EVERYTHING: &str = "bs=1M conv=fsync";
+const SPARSE: &str = "bs=256K conv=sparse,fsync";
+
 /// In the order of the first repeat.
-pub const ALL: [Contender; 8] = [
+pub const ALL: [Contender; 9] = [
     Contender::Imported,
     Contender::CoreosXz,
     Contender::Checked,
@@ -58,6 +64,7 @@ pub const ALL: [Contender; 8] = [
     Contender::ReadBack,
     Contender::StreamedXz,
     Contender::Unchecked,
+    Contender::Sparse,
 ];
 
 /// What all runs share.
@@ -103,6 +110,7 @@ impl<'a> Arena<'a> {
             }
             Contender::Checked => ("curl, sha256sum, zstd, dd", &self.zstd_version),
             Contender::Unchecked => ("curl, zstd, dd", &self.zstd_version),
+            Contender::Sparse => ("curl, sha256sum, zstd, dd (sparse)", &self.zstd_version),
         }
     }
 
@@ -163,8 +171,9 @@ impl<'a> Arena<'a> {
             | Contender::StreamedZstd => self.agent(disk, state)?,
             Contender::CoreosXz => self.coreos(disk, &url(XZ)),
             Contender::CoreosZstd => self.coreos(disk, &url(ZSTD)),
-            Contender::Checked => checked(disk, &url(ZSTD), &self.images.sha256.zstd, state)?,
+            Contender::Checked => self.checked(disk, &url(ZSTD), EVERYTHING, state)?,
             Contender::Unchecked => unchecked(disk, &url(ZSTD)),
+            Contender::Sparse => self.checked(disk, &url(ZSTD), SPARSE, state)?,
         })
     }
 
@@ -183,27 +192,28 @@ impl<'a> Arena<'a> {
         command.args(["install", &disk.path, "--insecure", "--image-url", url]);
         command
     }
+
+    /// As [`unchecked`], with the packed file's SHA-256 taken on its way.
+    fn checked(&self, disk: &Disk, url: &str, how: &str, state: &Path) -> anyhow::Result<Command> {
+        let (pipe, sum) = (state.join("pipe"), state.join("sum"));
+        let mode = Mode::from_bits_truncate(0o600);
+        nix::unistd::mkfifo(&pipe, mode).context("making a named pipe")?;
+        let (path, pipe, sum) = (&disk.path, pipe.display(), sum.display());
+        let sha256 = &self.images.sha256.zstd;
+        Ok(shell(&format!(
+            "sha256sum <{pipe} >{sum} & \
+             curl -sSf {url} | tee {pipe} | zstd -dcq | \
+             dd of={path} {how} iflag=fullblock status=none && wait $! && grep -q {sha256} {sum}"
+        )))
+    }
 }
 
 /// The limit: everything by programs that do one thing each, and at the same time.
 fn unchecked(disk: &Disk, url: &str) -> Command {
     let path = &disk.path;
     shell(&format!(
-        "curl -sSf {url} | zstd -dcq | dd of={path} bs=1M iflag=fullblock conv=fsync status=none"
+        "curl -sSf {url} | zstd -dcq | dd of={path} {EVERYTHING} iflag=fullblock status=none"
     ))
-}
-
-/// As above, with the packed file's SHA-256 taken on its way.
-fn checked(disk: &Disk, url: &str, sha256: &str, state: &Path) -> anyhow::Result<Command> {
-    let (pipe, sum) = (state.join("pipe"), state.join("sum"));
-    nix::unistd::mkfifo(&pipe, Mode::from_bits_truncate(0o600)).context("making a named pipe")?;
-    let (path, pipe, sum) = (&disk.path, pipe.display(), sum.display());
-    Ok(shell(&format!(
-        "sha256sum <{pipe} >{sum} & \
-         curl -sSf {url} | tee {pipe} | zstd -dcq | \
-         dd of={path} bs=1M iflag=fullblock conv=fsync status=none && \
-         wait $! && grep -q {sha256} {sum}"
-    )))
 }
 
 fn shell(script: &str) -> Command {

@@ -56,7 +56,7 @@ pub struct Tools {
     #[arg(long, value_name = "FILE")]
     image: PathBuf,
     /// How often the image's content stands on the disk that is written, each time as other bytes
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=16))]
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
     copies: u8,
     /// The lab
     #[arg(long, value_name = "FILE")]

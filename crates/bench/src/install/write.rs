@@ -62,35 +62,26 @@ impl Figures<'_> {
 
 /// How fast the disk comes to be as the image says.
 fn speed(figures: &Figures<'_>, size: &str) -> Vec<Row> {
-    use Contender::{Checked, CoreosXz, CoreosZstd, Imported, StreamedXz, StreamedZstd, Unchecked};
+    use Contender::{
+        Checked, CoreosXz, CoreosZstd, Imported, Sparse, StreamedXz, StreamedZstd, Unchecked,
+    };
+    let (twice, nearly, known) = (Target::AtLeast(2.0), Target::AtLeast(0.9), Target::Known);
+    let without_check = "imported, beside the limit without a check";
+    let without_zeros = "imported, beside the limit without zeros";
     let rows = [
-        (
-            "imported, beside .xz",
-            Imported,
-            CoreosXz,
-            Target::AtLeast(2.0),
-        ),
-        (".xz streamed", StreamedXz, CoreosXz, Target::Known),
-        ("imported, beside .zst", Imported, CoreosZstd, Target::Known),
-        (".zst streamed", StreamedZstd, CoreosZstd, Target::Known),
-        (
-            "imported, beside the limit",
-            Imported,
-            Checked,
-            Target::AtLeast(0.9),
-        ),
+        ("imported, beside .xz", Imported, CoreosXz, twice),
+        (".xz streamed", StreamedXz, CoreosXz, known),
+        ("imported, beside .zst", Imported, CoreosZstd, known),
+        (".zst streamed", StreamedZstd, CoreosZstd, known),
+        ("imported, beside the limit", Imported, Checked, nearly),
         (
             ".zst streamed, beside the limit",
             StreamedZstd,
             Checked,
-            Target::AtLeast(0.9),
+            nearly,
         ),
-        (
-            "imported, beside the limit without a check",
-            Imported,
-            Unchecked,
-            Target::Known,
-        ),
+        (without_check, Imported, Unchecked, known),
+        (without_zeros, Imported, Sparse, known),
     ];
     let row = |(what, ours, peer, target)| {
         Row::new(
