@@ -12,6 +12,15 @@ const FIRST_WRITE: &str = "claim-disk";
 const AFTERWARDS: [&str; 2] = ["set-boot-entries", "hand-over"];
 /// The step that fetches the image.
 const IMAGE: &str = "write-image";
+/// The steps that read and write the system disk itself: the kernel's error names none.
+const ON_DISK: &[&str] = &[
+    FIRST_WRITE,
+    IMAGE,
+    "read-back",
+    "grow-partition-table",
+    "grow-filesystem",
+    "commit-disk",
+];
 
 /// Applies one report. Its sequence number tells a repeated or overtaken one, which is ignored, but
 /// for the one whose content tells for itself whether it is news: the receipt of a complete disk.
@@ -43,7 +52,8 @@ pub(super) fn apply(transition: &mut Transition, sequence: u64, event: AgentEven
         // The appliance's log keeps the agent's lines; the timeline is for what matters.
         AgentEvent::Log { .. } => {}
         AgentEvent::Failed { step, cause } => {
-            transition.tell(Severity::Error, format!("{step} failed: {cause}"));
+            let disk = disk_of(transition, &step);
+            transition.tell(Severity::Error, format!("{step} failed{disk}: {cause}"));
             transition.state.phase = Phase::Failed {
                 step: clipped(step),
                 cause: clipped(cause),
@@ -83,6 +93,14 @@ fn started(transition: &mut Transition, step: String) {
             done: 0,
             total: None,
         };
+    }
+}
+
+/// " (disk QEMU_1)", where the step works on it.
+fn disk_of(transition: &Transition, step: &str) -> String {
+    match &transition.state.planned {
+        Some(planned) if ON_DISK.contains(&step) => format!(" (disk {})", planned.receipt.disk),
+        _ => String::new(),
     }
 }
 
