@@ -167,16 +167,23 @@ impl<D: Device> TargetDisk<D> {
         self.device.forget()
     }
 
-    /// Makes the disk boot: the rest of the first MiB with the receipt, then the sectors that every
-    /// firmware begins with, then the copy of the table, each on the medium before the next.
+    /// Makes the disk boot: the rest of the first MiB with the receipt, then the table, then the sector
+    /// that every firmware begins with, then the copy of the table, each on the medium before the next. A
+    /// sector is written or not; of several, any may be, when the power goes.
     pub fn commit(&mut self, receipt: &Receipt) -> Result<()> {
         let record = receipt.encode().context("encoding the receipt")?;
         copy(&mut self.head, receipt::OFFSET, &record);
+        let sector = self.sector_size() as usize;
         // MBR and GPT header, also on a disk with sectors of 4096 bytes.
-        let first = (2 * self.sector_size()).max(4096) as usize;
+        let first = (2 * sector).max(4096);
         let parts = [
             ("the first MiB", first as u64, &self.head[first..]),
-            ("the boot sectors", 0, &self.head[..first]),
+            (
+                "the partition table",
+                sector as u64,
+                &self.head[sector..first],
+            ),
+            ("the boot sector", 0, &self.head[..sector]),
             (
                 "the copy of the partition table",
                 self.tail_start,

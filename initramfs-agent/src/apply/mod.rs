@@ -40,6 +40,8 @@ mod mount;
 mod order;
 mod own_ignition;
 mod persist;
+#[cfg(test)]
+mod power_cuts;
 mod programs;
 mod read_back;
 mod relabel;

@@ -20,16 +20,25 @@ pub fn probe(path: &Path, size: u64, sector_size: u32) -> Content {
     })
 }
 
-fn look(disk: &mut (impl Read + Seek), size: u64, sector_size: u32) -> std::io::Result<Content> {
+/// What stands on anything that can be read like a disk.
+pub fn look(
+    disk: &mut (impl Read + Seek),
+    size: u64,
+    sector_size: u32,
+) -> std::io::Result<Content> {
     let end = size.min(MIB);
     let head = read(disk, 0, end)?;
     let tail = read(disk, size - end, end)?;
-    let table = Table::read(disk, sector_size)?;
+    let mut table = Table::read(disk, sector_size)?;
     let mut seen = Vec::new();
     match ours(&head) {
         Ok(mut receipt) => {
             // A claim clears the copy of the table that was there before last.
             let had_table = receipt.stage == Stage::Complete && is_table_copy(&tail, sector_size);
+            // The boot sector comes after the table, and before its copy: nothing boots without it.
+            if !had_table && head[..512].iter().all(|byte| *byte == 0) {
+                table = None;
+            }
             let is_bare =
                 table.is_none() && !had_table && signatures::find(disk, 0, size)?.is_empty();
             // The complete receipt reaches the disk just before the table does. A disk with the
@@ -232,6 +241,12 @@ mod tests {
             let cut_off = with_receipt(stage, vec![0; 8 << 20]);
             assert_eq!(check(cut_off), of_ours(Stage::Writing));
         }
+        // The table is there, and neither the boot sector before it nor the copy behind it.
+        let mut cut_off = gpt_disk(8 << 20, 512, &[("root", 1, 2)]);
+        cut_off[..512].fill(0);
+        cut_off[(8 << 20) - 512..].fill(0);
+        let cut_off = with_receipt(Stage::Complete, cut_off);
+        assert_eq!(check(cut_off), of_ours(Stage::Writing));
         let mut damaged = with_receipt(Stage::Complete, vec![0; 8 << 20]);
         damaged[receipt::OFFSET as usize + 20] ^= 1;
         assert_eq!(check(damaged), foreign(&["damaged receipt: checksum"]));

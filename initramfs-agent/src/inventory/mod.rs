@@ -1,7 +1,7 @@
 //! One look at the hardware. `root` is `/` outside tests.
 
 mod aliases;
-mod content;
+pub mod content;
 mod disks;
 mod layout;
 mod system;
