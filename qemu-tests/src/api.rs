@@ -65,6 +65,13 @@ impl Api {
         self.post(&path, &GrantRequest::default())
     }
 
+    /// The same for one disk, by its id.
+    pub fn grant_wipe_of(&self, name: &str, disk: &str) -> Result<()> {
+        let path = format!("/api/v1/machines/{name}/grants");
+        let disk = Some(disk.to_owned());
+        self.post(&path, &GrantRequest { disk })
+    }
+
     /// Has a machine installed again when it starts next.
     pub fn reinstall(&self, name: &str) -> Result<()> {
         self.post_for_text(&format!("/api/v1/machines/{name}/reinstall"), "")

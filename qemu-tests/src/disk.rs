@@ -44,6 +44,15 @@ pub fn is_not_bootable(path: &Path) -> Result<bool> {
     Ok(head.iter().all(|byte| *byte == 0))
 }
 
+/// Whether firmware of a PC finds something to start: the first sector is not zero.
+pub fn has_boot_sector(path: &Path) -> Result<bool> {
+    let mut first = [0; SECTOR as usize];
+    File::open(path)
+        .and_then(|mut file| file.read_exact(&mut first))
+        .with_context(|| format!("reading {}", path.display()))?;
+    Ok(first.iter().any(|byte| *byte != 0))
+}
+
 /// Bytes of the file that are on the host's disk: how much was written to a blank disk, roughly.
 pub fn allocated(path: &Path) -> Result<u64> {
     use std::os::unix::fs::MetadataExt;

@@ -45,6 +45,30 @@ pub fn is_tcp(frame: &[u8]) -> bool {
     transport(frame, 6).is_some()
 }
 
+/// Damages what a web server sends by TCP over IPv4, so that TCP does not see it: two words of the payload
+/// change places, and their sum (RFC 9293, section 3.1) stays. Small segments, which hold more than data,
+/// are left as they are. Tells whether it was done.
+pub fn damage(frame: &mut [u8]) -> bool {
+    const WEB: [u8; 2] = 80_u16.to_be_bytes();
+    const SMALL: usize = 1000;
+    let Some(segment) = transport(frame, 6) else {
+        return false;
+    };
+    let (begin, is_web) = (frame.len() - segment.len(), segment.starts_with(&WEB));
+    let header = usize::from(segment.get(12).copied().unwrap_or_default() >> 4) * 4;
+    if !is_web || segment.len() < header + SMALL {
+        return false;
+    }
+    for at in (begin + header..frame.len() - 3).step_by(2) {
+        let (first, second) = frame[at..at + 4].split_at_mut(2);
+        if first != second {
+            first.swap_with_slice(second);
+            return true;
+        }
+    }
+    false
+}
+
 /// Whether the frame is IPv6 of any kind.
 pub fn is_ipv6(frame: &[u8]) -> bool {
     frame.get(12..14) == Some(&[0x86, 0xdd])
@@ -121,6 +145,44 @@ mod tests {
         let whole = udp_to(67);
         for length in 0..whole.len() {
             assert_eq!(dhcp(&whole[..length]), None, "{length} bytes");
+        }
+        let whole = tcp_from(80, &[7; 1400]);
+        for length in 0..whole.len() {
+            damage(&mut whole[..length].to_vec());
+        }
+    }
+
+    fn tcp_from(port: u16, payload: &[u8]) -> Vec<u8> {
+        let mut frame = udp_to(0);
+        frame[23] = 6;
+        frame.truncate(34);
+        frame.extend(port.to_be_bytes());
+        frame.resize(34 + 20, 0);
+        frame[34 + 12] = 5 << 4;
+        frame.extend(payload);
+        frame
+    }
+
+    #[test]
+    fn damage_is_not_seen_by_the_checksum() {
+        let sum = |frame: &[u8]| -> u32 {
+            let words = frame[34..].chunks_exact(2);
+            words
+                .map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])))
+                .sum()
+        };
+        let payload: Vec<u8> = (0..1400).map(|index| (index / 100) as u8).collect();
+        let whole = tcp_from(80, &payload);
+        let mut damaged = whole.clone();
+        assert!(damage(&mut damaged));
+        assert_ne!(damaged, whole);
+        assert_eq!(sum(&damaged), sum(&whole));
+        for mut spared in [
+            tcp_from(22, &payload),
+            tcp_from(80, &payload[..900]),
+            tcp_from(80, &[7; 1400]),
+        ] {
+            assert!(!damage(&mut spared));
         }
     }
 }

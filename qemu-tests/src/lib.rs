@@ -8,7 +8,8 @@
 //! | [`host_port`] | the host's way onto the segment |
 //! | [`neighbour`], [`rogue`] | other DHCP servers on the segment: one that owns the addresses, one that nobody asked for |
 //! | [`vm`] | one QEMU process: power, reset, screen |
-//! | [`qmp`], [`serial`], [`disk`], [`nvram`] | a VM's control socket, console, disks, and firmware variables |
+//! | [`qmp`], [`serial`], [`nvram`] | a VM's control socket, console, and firmware variables |
+//! | [`drive`], [`disk`] | a VM's disks, as QEMU gets them and as files |
 //! | [`accelerator`] | KVM, if guests really start under it, or emulation |
 //! | [`artifacts`] | what the build left |
 //! | [`working_copy`] | the cluster file as the lab serves it |
@@ -30,6 +31,7 @@ pub mod capture;
 pub mod clients;
 pub mod conformance;
 pub mod disk;
+pub mod drive;
 pub mod figures;
 pub mod frame;
 pub mod host_port;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use hardway_qemu_tests::scenarios::power_cuts::{self, Side};
 use hardway_qemu_tests::scenarios::{self, TestOptions};
 use hardway_qemu_tests::up::{self, UpOptions};
 use hardway_qemu_tests::vm::{BootOrder, Firmware};
@@ -56,6 +57,23 @@ enum Command {
     Test {
         /// The scenario's name, or a part of it.
         name: Option<String>,
+        /// The build's output folder.
+        #[arg(long, default_value = "out")]
+        artifacts: PathBuf,
+        /// The lab's cluster file.
+        #[arg(long, default_value = "configs/lab/cluster.yaml")]
+        cluster: PathBuf,
+    },
+    /// Cut the power all over an installation: at every point, or at some of them.
+    PowerCuts {
+        /// Whose power; both, one after the other, without.
+        side: Option<Side>,
+        /// The number of the first point.
+        #[arg(long, default_value_t = 1)]
+        first: usize,
+        /// The number of the last point; without, that of all.
+        #[arg(long)]
+        last: Option<usize>,
         /// The build's output folder.
         #[arg(long, default_value = "out")]
         artifacts: PathBuf,
@@ -148,6 +166,24 @@ fn run(command: Command) -> Result<ExitCode> {
             artifacts,
             cluster,
         }),
+        Command::PowerCuts {
+            side,
+            first,
+            last,
+            artifacts,
+            cluster,
+        } => {
+            let options = TestOptions {
+                name: None,
+                artifacts,
+                cluster,
+            };
+            let sides = side.map_or(vec![Side::Machine, Side::Appliance], |side| vec![side]);
+            for side in sides {
+                power_cuts::run(&options, side, first, last)?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Conformance {
             corpus,
             only,

@@ -8,10 +8,11 @@ use hardway_model::identity::MacAddress;
 
 use crate::appliance;
 use crate::disk;
+use crate::drive::{Disk, DiskKind};
 use crate::host_port::{Addressing, Forward, HostPort};
 use crate::lab::{LabMachine, LabOptions};
 use crate::segment::{PortKind, Segment};
-use crate::vm::{BootOrder, Disk, DiskKind, Nic, NicModel, Vm, VmFolders, VmSpec};
+use crate::vm::{BootOrder, Nic, NicModel, Vm, VmFolders, VmSpec};
 
 const APPLIANCE_MAC: MacAddress = MacAddress([0x52, 0x54, 0, 0x77, 0, 1]);
 /// Enough for a machine; the operator's minimum counts when it is larger.
@@ -95,12 +96,7 @@ pub(crate) fn appliance_vm(
         boot: BootOrder::Disk,
         uuid: None,
         nics: vec![nic],
-        disks: vec![Disk {
-            file: disk,
-            kind: DiskKind::Virtio,
-            serial: "appliance".to_owned(),
-            write_limit: None,
-        }],
+        disks: vec![Disk::new(disk, DiskKind::Virtio, "appliance".to_owned())],
         screen: true,
     };
     Ok(Vm::new(spec, folders.clone(), options.accelerator))
@@ -151,12 +147,7 @@ pub(crate) fn machine_vm(
         .map(|(serial, size)| {
             let file = options.folder.join("disks").join(format!("{serial}.img"));
             disk::create_blank(&file, size)?;
-            Ok(Disk {
-                file,
-                kind,
-                serial,
-                write_limit: None,
-            })
+            Ok(Disk::new(file, kind, serial))
         })
         .collect::<Result<_>>()?;
     let spec = VmSpec {

@@ -50,6 +50,8 @@ impl Segment {
             learned: Mutex::default(),
             capture: Mutex::new(capture),
             loss: Mutex::new(Loss::none()),
+            to_damage: Mutex::default(),
+            damaged: AtomicU64::new(0),
             dhcp_requests: AtomicU64::new(0),
             dhcp_replies: AtomicU64::new(0),
             closing: AtomicBool::new(false),
@@ -110,6 +112,16 @@ impl Segment {
         *lock(&self.switch.loss) = Loss::new(per_mille, seed);
     }
 
+    /// Damages one segment of a file on its way to a port, the next that is large enough.
+    pub fn damage_next(&self, name: &str) {
+        *lock(&self.switch.to_damage) = Some(name.to_owned());
+    }
+
+    /// How often that was done so far.
+    pub fn damaged(&self) -> u64 {
+        self.switch.damaged.load(Ordering::Relaxed)
+    }
+
     /// DHCP messages that clients sent so far.
     pub fn dhcp_requests(&self) -> u64 {
         self.switch.dhcp_requests.load(Ordering::Relaxed)
@@ -147,6 +159,9 @@ struct Switch {
     learned: Mutex<HashMap<Address, usize>>,
     capture: Mutex<Capture>,
     loss: Mutex<Loss>,
+    /// The port whose next file is damaged.
+    to_damage: Mutex<Option<String>>,
+    damaged: AtomicU64,
     dhcp_requests: AtomicU64,
     dhcp_replies: AtomicU64,
     closing: AtomicBool,
@@ -290,11 +305,29 @@ impl Switch {
         if !is_spared && lock(&self.loss).takes() {
             return;
         }
+        let frame = match known.and_then(|known| ports.get(known)) {
+            Some(port) => self.damage(frame, port),
+            None => frame,
+        };
         for (index, port) in ports.iter().enumerate() {
             if index != from && known.is_none_or(|known| known == index) {
                 port.send(&frame);
             }
         }
+    }
+
+    fn damage(&self, frame: Arc<[u8]>, to: &Port) -> Arc<[u8]> {
+        let mut wanted = lock(&self.to_damage);
+        if wanted.as_ref() != Some(&to.name) {
+            return frame;
+        }
+        let mut damaged = frame.to_vec();
+        if !frame::damage(&mut damaged) {
+            return frame;
+        }
+        wanted.take();
+        self.damaged.fetch_add(1, Ordering::Relaxed);
+        damaged.into()
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use anyhow::{Context, Result, bail};
@@ -13,6 +13,8 @@ use hardway_model::identity::MacAddress;
 use serde_json::json;
 
 use crate::accelerator::Accelerator;
+use crate::drive::Disk;
+use crate::interrupt;
 use crate::qmp::Qmp;
 use crate::serial::Serial;
 
@@ -69,33 +71,6 @@ pub struct Nic {
     pub mac: MacAddress,
     /// The segment's port, from [`crate::segment::Segment::add_port`].
     pub port: PathBuf,
-}
-
-/// How a disk is attached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DiskKind {
-    /// virtio-blk-pci: /dev/vda.
-    Virtio,
-    /// NVMe: /dev/nvme0n1.
-    Nvme,
-    /// virtio-scsi: /dev/sda.
-    Scsi,
-    /// A USB stick: /dev/sda, removable.
-    Usb,
-}
-
-/// A disk, as a raw file.
-#[derive(Debug, Clone)]
-pub struct Disk {
-    /// The file.
-    pub file: PathBuf,
-    /// How it is attached.
-    pub kind: DiskKind,
-    /// Its serial number.
-    pub serial: String,
-    /// Bytes a second that may be written; `None` for no limit. For scenarios that have to hit
-    /// the middle of an installation.
-    pub write_limit: Option<u64>,
 }
 
 /// Everything about a VM that outlasts a power cut.
@@ -233,6 +208,42 @@ impl Vm {
         Ok(())
     }
 
+    /// Pulls the cable out of its NIC, or puts it back: the system sees the carrier go and come.
+    pub fn set_link(&self, is_up: bool) -> Result<()> {
+        let arguments = json!({"name": "n0", "up": is_up});
+        self.qmp()?.execute("set_link", arguments)?;
+        Ok(())
+    }
+
+    /// Waits until it stands still at a fault of a disk that has [`OnFault::Stop`].
+    ///
+    /// [`OnFault::Stop`]: crate::drive::OnFault::Stop
+    pub fn wait_stopped(&self, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        let mut session = self.qmp()?;
+        loop {
+            interrupt::check()?;
+            let status = session.execute("query-status", json!({}))?;
+            if status["status"] == "io-error" {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "{} does not stand still after {} s: {status}",
+                    self.spec.name,
+                    patience.as_secs()
+                );
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Lets it go on; the access that it stood still at is tried again.
+    pub fn resume(&self) -> Result<()> {
+        self.qmp()?.execute("cont", json!({}))?;
+        Ok(())
+    }
+
     /// What it says on its serial port.
     pub fn serial(&self) -> &Serial {
         &self.serial
@@ -293,7 +304,7 @@ impl Vm {
         let nics = spec.nics.iter().enumerate();
         arguments.extend(nics.flat_map(|(index, nic)| nic_arguments(spec, index, nic)));
         let disks = spec.disks.iter().enumerate();
-        arguments.extend(disks.flat_map(|(index, disk)| disk_arguments(index, disk)));
+        arguments.extend(disks.flat_map(|(index, disk)| disk.arguments(index)));
         Ok(arguments)
     }
 }
@@ -368,36 +379,6 @@ fn nic_arguments(spec: &VmSpec, index: usize, nic: &Nic) -> Vec<String> {
         "-device",
         &format!("{model},netdev=n{index},mac={}{boot}", nic.mac),
     ])
-}
-
-fn disk_arguments(index: usize, disk: &Disk) -> Vec<String> {
-    let limit = disk
-        .write_limit
-        .map(|limit| format!(",throttling.bps-write={limit}"))
-        .unwrap_or_default();
-    // The host's page cache outlives a killed QEMU, so nothing that it took is lost by not syncing.
-    let drive = format!(
-        "if=none,id=d{index},format=raw,cache=unsafe,discard=unmap,file={}{limit}",
-        disk.file.display()
-    );
-    let serial = &disk.serial;
-    let common = format!("drive=d{index},bootindex={}", index + 1);
-    let device = match disk.kind {
-        DiskKind::Virtio => format!("virtio-blk-pci,{common},serial={serial}"),
-        DiskKind::Nvme => format!("nvme,{common},serial={serial}"),
-        DiskKind::Scsi => format!("scsi-hd,bus=scsi{index}.0,{common},serial={serial}"),
-        DiskKind::Usb => format!("usb-storage,bus=usb{index}.0,{common},removable=on"),
-    };
-    let controller = match disk.kind {
-        DiskKind::Scsi => vec![format!("virtio-scsi-pci,id=scsi{index}")],
-        DiskKind::Usb => vec![format!("qemu-xhci,id=usb{index}")],
-        DiskKind::Virtio | DiskKind::Nvme => vec![],
-    };
-    let devices = controller.into_iter().chain([device]);
-    owned(["-drive", &drive])
-        .into_iter()
-        .chain(devices.flat_map(|device| ["-device".to_owned(), device]))
-        .collect()
 }
 
 fn owned<const COUNT: usize>(arguments: [&str; COUNT]) -> Vec<String> {

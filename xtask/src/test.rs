@@ -34,6 +34,17 @@ pub enum Kind {
         /// The scenario's name, or a part of it
         name: Option<String>,
     },
+    /// Power cuts at 40 points of an installation on the machine and at 20 on the appliance: an hour or more
+    PowerCuts {
+        /// `machine` or `appliance`; both, without
+        side: Option<String>,
+        /// The number of the first point
+        #[arg(long)]
+        first: Option<usize>,
+        /// The number of the last point
+        #[arg(long)]
+        last: Option<usize>,
+    },
 }
 
 /// Runs one kind, or all of them in order of what they cost.
@@ -43,6 +54,7 @@ pub fn run(kind: Option<Kind>) -> Result<()> {
         Some(Kind::Unit) => unit(),
         Some(Kind::Interop { name }) => interop(name.as_deref()),
         Some(Kind::E2e { name }) => scenarios(name.as_deref()),
+        Some(Kind::PowerCuts { side, first, last }) => power_cuts(side, first, last),
         None => {
             cargo(&["fmt", "--all", "--check"])?;
             cargo(&[
@@ -100,14 +112,30 @@ fn interop(name: Option<&str>) -> Result<()> {
 }
 
 fn scenarios(name: Option<&str>) -> Result<()> {
+    let words = name.into_iter().map(str::to_owned);
+    in_labs("test", words).context("running the scenarios")
+}
+
+fn power_cuts(side: Option<String>, first: Option<usize>, last: Option<usize>) -> Result<()> {
+    let number =
+        |name: &str, number: Option<usize>| number.map(|number| format!("--{name}={number}"));
+    let words = side.into_iter();
+    let words = words
+        .chain(number("first", first))
+        .chain(number("last", last));
+    in_labs("power-cuts", words).context("playing the power cuts")
+}
+
+/// Builds everything that labs run on, and lets the lab's program do this.
+fn in_labs(what: &str, words: impl Iterator<Item = String>) -> Result<()> {
     let program = lab::build(None, true)?;
     let mut command = Command::new(program);
     command
-        .arg("test")
-        .args(name)
+        .arg(what)
+        .args(words)
         .arg("--artifacts")
         .arg(workspace::out());
-    process::run_visibly(command.current_dir(workspace::root())).context("running the scenarios")
+    process::run_visibly(command.current_dir(workspace::root()))
 }
 
 fn cargo(arguments: &[&str]) -> Result<()> {

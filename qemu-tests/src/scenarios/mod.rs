@@ -4,6 +4,7 @@ use std::fs;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -11,13 +12,17 @@ use hardway_model::lifecycle::Phase;
 use hardway_model::view::MachineDetail;
 
 use crate::accelerator::Accelerator;
+use crate::appliance;
 use crate::artifacts::Artifacts;
 use crate::interrupt;
 use crate::lab::{Lab, LabOptions};
 use crate::up::default_memory;
 use crate::vm::{BootOrder, Firmware, NicModel};
 
+mod alone;
+mod broken_wire;
 mod config_mistake;
+mod disk_kinds;
 mod duplicate_uuid;
 mod etcd_cluster;
 mod exchanged_image;
@@ -29,13 +34,17 @@ mod links;
 mod lossy_segment;
 mod own_ignition;
 mod power_cut;
+pub mod power_cuts;
 mod proxy_dhcp;
+mod refusals;
 mod reinstall;
 mod restarted_appliance;
 mod rogue_dhcp;
 mod secure_boot;
+mod side_by_side;
 mod swapped_nic;
 mod uefi;
+mod write_error;
 
 /// One scenario.
 struct Scenario {
@@ -78,10 +87,41 @@ const SCENARIOS: &[Scenario] = &[
         play: power_cut::play,
     },
     Scenario {
+        name: "power-cuts",
+        proves: "wherever the power goes, a machine ends installed once and never boots half written",
+        arrange: power_cuts::arrange,
+        play: power_cuts::play,
+    },
+    Scenario {
         name: "reinstall",
         proves: "an image is read back; installed again, only what differs of it is written",
         arrange: |_| Ok(()),
         play: reinstall::play,
+    },
+    Scenario {
+        name: "disk-kinds",
+        proves: "NVMe, SATA and SCSI disks are installed and start",
+        arrange: disk_kinds::arrange,
+        play: disk_kinds::play,
+    },
+    Scenario {
+        name: "refusals",
+        proves: "two equal disks, another disk's grant, a disk too small and one of other sectors are \
+                 refused by name, and stay as they are",
+        arrange: refusals::arrange,
+        play: refusals::play,
+    },
+    Scenario {
+        name: "write-error",
+        proves: "a disk that fails in mid-write is named, never boots, and is installed when it is mended",
+        arrange: |_| Ok(()),
+        play: write_error::play,
+    },
+    Scenario {
+        name: "broken-wire",
+        proves: "a chunk damaged on the wire and a link lost for a minute in mid-write cost time alone",
+        arrange: |_| Ok(()),
+        play: broken_wire::play,
     },
     Scenario {
         name: "exchanged-image",
@@ -183,6 +223,9 @@ const TO_AGENT: Duration = Duration::from_secs(400);
 const TO_INSTALLED: Duration = Duration::from_secs(600);
 const TO_RUNNING: Duration = Duration::from_secs(900);
 
+/// Labs of one machine at a time, where there are processors for them.
+const SMALL_LABS: usize = 2;
+
 /// The only machine of most scenarios.
 const NODE: &str = "node1";
 
@@ -204,7 +247,7 @@ pub fn list() {
     }
 }
 
-/// Plays the scenarios that the name fits, one after the other, and counts.
+/// Plays the scenarios that the name fits, and counts.
 pub fn run(options: &TestOptions) -> Result<ExitCode> {
     let wanted = |scenario: &&Scenario| {
         let name = options.name.as_deref();
@@ -214,50 +257,67 @@ pub fn run(options: &TestOptions) -> Result<ExitCode> {
     if chosen.is_empty() {
         bail!("no scenario fits the name; `hardway-lab list` shows them");
     }
-    let artifacts = Artifacts::open(&options.artifacts)?;
-    let accelerator = Accelerator::choose(&artifacts.kernel())?;
+    let usual = usual_lab(options)?;
     interrupt::catch()?;
-    let (mut passed, mut failed) = (0, 0);
-    for scenario in chosen {
-        interrupt::check()?;
-        let lab_options = LabOptions {
-            folder: artifacts.folder().join("lab/test").join(scenario.name),
-            artifacts: artifacts.clone(),
-            accelerator,
-            cluster: options.cluster.clone(),
-            nodes: Some(1),
-            firmware: Firmware::Bios,
-            boot: BootOrder::Network,
-            memory: default_memory(Firmware::Bios),
-            nic: NicModel::Virtio,
-            data_disks: 0,
-            appliance_firmware: Firmware::Bios,
-            exchanged_images: false,
-            keep_disks: false,
+    let arranged = chosen.into_iter().map(|scenario| {
+        let mut options = LabOptions {
+            folder: usual.folder.join(scenario.name),
+            ..usual.clone()
         };
-        let start = Instant::now();
-        let result = play(scenario, lab_options);
-        let seconds = start.elapsed().as_secs_f64();
-        match result {
-            Ok(()) => {
-                passed += 1;
-                println!("ok      {:<22} {seconds:6.1} s", scenario.name);
-            }
-            Err(error) => {
-                failed += 1;
-                println!("FAILED  {:<22} {seconds:6.1} s\n{error:#}", scenario.name);
-            }
-        }
-    }
-    println!("e2e: {passed} passed, {failed} failed");
+        (scenario.arrange)(&mut options)
+            .with_context(|| format!("arranging the lab of {}", scenario.name))?;
+        Ok((scenario, options))
+    });
+    let arranged = arranged.collect::<Result<Vec<_>>>()?;
+    // A lab of one machine leaves a processor to another.
+    let (small, large): (Vec<_>, Vec<_>) = arranged
+        .into_iter()
+        .partition(|(_, options)| options.nodes == Some(1));
+    let processors = thread::available_parallelism().map_or(1, |count| count.get());
+    let mut outcomes = side_by_side::each(small, processors.min(SMALL_LABS), play);
+    outcomes.extend(side_by_side::each(large, 1, play));
+    interrupt::check()?;
+    let failed = outcomes.iter().filter(|passed| !**passed).count();
+    println!("e2e: {} passed, {failed} failed", outcomes.len() - failed);
     Ok(ExitCode::from(u8::from(failed > 0)))
 }
 
+/// One BIOS machine with a virtio NIC and one disk.
+fn usual_lab(options: &TestOptions) -> Result<LabOptions> {
+    let artifacts = Artifacts::open(&options.artifacts)?;
+    Ok(LabOptions {
+        folder: artifacts.folder().join("lab/test"),
+        accelerator: Accelerator::choose(&artifacts.kernel())?,
+        artifacts,
+        cluster: options.cluster.clone(),
+        nodes: Some(1),
+        firmware: Firmware::Bios,
+        boot: BootOrder::Network,
+        memory: default_memory(Firmware::Bios),
+        nic: NicModel::Virtio,
+        data_disks: 0,
+        appliance_firmware: Firmware::Bios,
+        exchanged_images: false,
+        keep_disks: false,
+    })
+}
+
+/// Plays a scenario, prints what came of it, and tells whether it passed.
+fn play((scenario, options): (&Scenario, LabOptions)) -> bool {
+    let start = Instant::now();
+    let result = interrupt::check().and_then(|()| play_in(options, scenario.play));
+    let seconds = start.elapsed().as_secs_f64();
+    match &result {
+        Ok(()) => println!("ok      {:<22} {seconds:6.1} s", scenario.name),
+        Err(error) => println!("FAILED  {:<22} {seconds:6.1} s\n{error:#}", scenario.name),
+    }
+    result.is_ok()
+}
+
 /// A failure is shown with everything that helps to understand it, while the lab still stands.
-fn play(scenario: &Scenario, mut options: LabOptions) -> Result<()> {
-    (scenario.arrange)(&mut options).context("arranging the lab")?;
+fn play_in(options: LabOptions, play: impl FnOnce(&mut Lab) -> Result<()>) -> Result<()> {
     let mut lab = Lab::prepare(options)?;
-    let result = panic::catch_unwind(AssertUnwindSafe(|| (scenario.play)(&mut lab)))
+    let result = panic::catch_unwind(AssertUnwindSafe(|| play(&mut lab)))
         .unwrap_or_else(|_| Err(anyhow!("the scenario panicked")));
     lab.segment.flush_capture()?;
     result.inspect_err(|_| {
@@ -328,6 +388,12 @@ fn expect_running_again(lab: &Lab, before: &MachineDetail, words: &str) -> Resul
         })?;
     expect_installs_begun(&again, before.machine.installs_begun)?;
     expect_timeline(&again, words)
+}
+
+/// Changes the cluster file that the lab serves, on the disk of an appliance that is off.
+fn change_cluster_file(lab: &mut Lab, from: &str, to: &str) -> Result<()> {
+    lab.cluster_file = edit_cluster_file(lab, from, to)?;
+    appliance::replace_config(&lab.appliance.spec.disks[0].file, &lab.cluster_file)
 }
 
 /// Changes the cluster file that the lab serves, before the appliance's disk is composed.
