@@ -208,13 +208,6 @@ impl Vm {
         Ok(())
     }
 
-    /// Pulls the cable out of its NIC, or puts it back: the system sees the carrier go and come.
-    pub fn set_link(&self, is_up: bool) -> Result<()> {
-        let arguments = json!({"name": "n0", "up": is_up});
-        self.qmp()?.execute("set_link", arguments)?;
-        Ok(())
-    }
-
     /// Waits until it stands still at a fault of a disk that has [`OnFault::Stop`].
     ///
     /// [`OnFault::Stop`]: crate::drive::OnFault::Stop

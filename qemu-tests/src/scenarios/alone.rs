@@ -35,7 +35,7 @@ pub(super) enum Start {
 pub(super) fn start(machine: &mut LabMachine) -> Result<Start> {
     let vm = &mut machine.vm;
     let spec = vm.spec.clone();
-    vm.spec.nic = None;
+    vm.spec.nics.clear();
     vm.spec.boot = BootOrder::Disk;
     for disk in &mut vm.spec.disks {
         disk.is_snapshot = true;

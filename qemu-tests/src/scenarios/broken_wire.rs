@@ -31,7 +31,7 @@ pub(super) fn play(lab: &mut Lab) -> Result<()> {
     serial.expect("of the image came damaged", TO_DAMAGE)?;
     ensure!(lab.segment.damaged() == 1, "the damage was not done once");
 
-    lab.machine(NODE)?.vm.set_link(false)?;
+    lab.machine(NODE)?.vm.set_link(0, false)?;
     thread::sleep(ON_ITS_WAY);
     let before = written(lab)?;
     let end = Instant::now() + (LOST - ON_ITS_WAY);
@@ -43,7 +43,7 @@ pub(super) fn play(lab: &mut Lab) -> Result<()> {
         written(lab)? == before,
         "the appliance heard of the machine while its link was gone"
     );
-    lab.machine(NODE)?.vm.set_link(true)?;
+    lab.machine(NODE)?.vm.set_link(0, true)?;
 
     let running = wait_running(lab, NODE)?;
     expect_installs_begun(&running, 1)?;
