@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::boot_variables::Variable;
 use crate::identity::{Identity, MacAddress};
-use crate::layout::Layout;
+use crate::layout::{Layout, PartitionTable};
 use crate::receipt::Receipt;
 
 /// One look at a machine's hardware.
@@ -147,6 +147,17 @@ impl Disk {
             },
             (None, None) => format!("{}:{}", self.path, self.size),
         }
+    }
+
+    /// Whether an appliance starts from it: by the names of its partitions, as the appliance knows its
+    /// own disk.
+    pub fn is_an_appliances(&self) -> bool {
+        let Some(PartitionTable::Gpt { partitions, .. }) = self.layout.as_ref().map(|l| &l.table)
+        else {
+            return false;
+        };
+        let has = |name: &str| partitions.iter().any(|found| found.label == name);
+        has("ESP") && has("CONFIG")
     }
 }
 

@@ -5,6 +5,7 @@ mod fixture;
 use fixture::{ANY, GIB, circumstances, desired, disk, foreign, grant, inventory, ours};
 use hardway_model::desired::{AfterInstall, DiskSelector, Preference, WipePolicy};
 use hardway_model::inventory::{Content, Disk};
+use hardway_model::layout::{Layout, Partition, PartitionTable};
 use hardway_model::plan::{Decision, Step, plan};
 use hardway_model::receipt::Stage;
 
@@ -162,6 +163,42 @@ fn a_grant_is_for_one_disk() {
         in_words(&decision),
         "disk-not-blank: the grant is for disk `A`, and several disks of the machine go by that \
          name. remove the other disk, or erase this one by hand"
+    );
+}
+
+/// As a whole disk it would do, and everything may be wiped.
+#[test]
+fn the_disk_of_an_appliance_is_never_chosen() {
+    let partition = |number: u32, label: &str| Partition {
+        number,
+        start: 2048 * u64::from(number),
+        sectors: 2048,
+        type_guid: "0FC63DAF-8483-4772-8E79-3D69D8477DE4".into(),
+        guid: format!("01010101-0101-0101-0101-01010101010{number}"),
+        label: label.into(),
+        attributes: 0,
+    };
+    let partitions = ["ESP", "CONFIG", "DATA"].into_iter().zip(1..);
+    let table = PartitionTable::Gpt {
+        first_usable: 34,
+        last_usable: 1 << 24,
+        partitions: partitions
+            .map(|(label, number)| partition(number, label))
+            .collect(),
+    };
+    let stick = Disk {
+        layout: Some(Layout {
+            table,
+            signatures: Vec::new(),
+        }),
+        ..disk('a', 64, foreign())
+    };
+    check(
+        WipePolicy::Always,
+        &ANY,
+        vec![stick],
+        "no-disk-fits: no disk fits profile `etcd`; there is /dev/vda (A, 64.0 GiB): an appliance starts from \
+         it (partitions ESP and CONFIG). change `disk:` of profile `etcd`, or the machine's disks",
     );
 }
 

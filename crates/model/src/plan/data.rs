@@ -69,6 +69,9 @@ fn unfit(disk: &Disk) -> Option<&'static str> {
     if disk.removable {
         return Some("is removable");
     }
+    if disk.is_an_appliances() {
+        return Some("an appliance starts from (partitions ESP and CONFIG)");
+    }
     disk.read_only.then_some("refuses writes")
 }
 

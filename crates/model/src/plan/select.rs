@@ -36,6 +36,9 @@ fn misfit(selector: &DiskSelector, disk: &Disk) -> Option<String> {
     if disk.read_only {
         return Some("it refuses writes".to_owned());
     }
+    if disk.is_an_appliances() {
+        return Some("an appliance starts from it (partitions ESP and CONFIG)".to_owned());
+    }
     if let Some(least) = selector.min_size.filter(|least| disk.size < *least) {
         return Some(format!("it is smaller than {}", ByteSize(least)));
     }
