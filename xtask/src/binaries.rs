@@ -80,10 +80,6 @@ impl Program {
     }
 }
 
-/// What `.cargo/config.toml` says, which this takes the place of; and no tables for unwinding, which a
-/// program that aborts when it panics never reads. They are a tenth of it. No profile can say so.
-const AGENT_FLAGS: &str = "-C target-feature=+crt-static -C force-unwind-tables=no";
-
 /// Builds a program and returns its copy in `out/bin`, which is touched only when it has changed.
 pub fn build(program: Program) -> Result<PathBuf> {
     let name = program.copy();
@@ -124,9 +120,6 @@ fn cargo_build(program: Program) -> Result<PathBuf> {
     cargo
         .current_dir(workspace::root())
         .stderr(Stdio::inherit());
-    if program.profile() == "agent" {
-        cargo.env("RUSTFLAGS", AGENT_FLAGS);
-    }
     let messages = process::run(&mut cargo)?;
     executable(&messages, program.name())
         .with_context(|| format!("cargo named no program {}", program.name()))
