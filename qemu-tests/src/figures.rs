@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use hardway_model::lifecycle;
 use hardway_model::view::{MachineView, Status};
 use serde::Serialize;
 
@@ -129,6 +130,12 @@ impl fmt::Display for Figures {
     }
 }
 
+/// Keeps the moments of the installation, which are those before the reboot that follows it.
+pub fn carry_over(former: &lifecycle::Figures, now: &mut lifecycle::Figures) {
+    now.agent_started = now.agent_started.or(former.agent_started);
+    now.installed = now.installed.or(former.installed);
+}
+
 /// `12.3 MiB`.
 pub fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
@@ -136,4 +143,28 @@ pub fn mebibytes(bytes: u64) -> String {
 
 fn seconds(seconds: Option<f64>) -> String {
     seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.1} s"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reboot_forgets_no_moment_of_the_installation() {
+        let installed = lifecycle::Figures {
+            agent_started: Some(10),
+            installed: Some(20),
+            ..lifecycle::Figures::default()
+        };
+        let mut rebooted = lifecycle::Figures {
+            running: Some(30),
+            ..lifecycle::Figures::default()
+        };
+        carry_over(&installed, &mut rebooted);
+        let expected = lifecycle::Figures {
+            running: Some(30),
+            ..installed
+        };
+        assert_eq!(rebooted, expected);
+    }
 }

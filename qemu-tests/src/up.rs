@@ -11,7 +11,7 @@ use hardway_model::view::MachineView;
 
 use crate::accelerator::Accelerator;
 use crate::artifacts::Artifacts;
-use crate::figures::{ApplianceFigures, Figures, MachineFigures};
+use crate::figures::{ApplianceFigures, Figures, MachineFigures, carry_over};
 use crate::interrupt;
 use crate::lab::{Lab, LabOptions, now};
 use crate::rack::SSH;
@@ -174,10 +174,22 @@ impl Watch {
         if let Ok(status) = lab.api.status() {
             self.appliance.observe(&status);
         }
-        if let Ok(machines) = lab.api.machines() {
+        if let Ok(mut machines) = lab.api.machines() {
+            machines.retain(|machine| machine.declared);
+            machines
+                .iter_mut()
+                .for_each(|machine| self.remember(machine));
             self.machines = machines;
-            self.machines.retain(|machine| machine.declared);
             self.table.show(&self.machines);
+        }
+    }
+
+    /// The appliance begins to count anew when a machine boots from its network again, as it does after
+    /// an installation that ends in a reboot.
+    fn remember(&self, machine: &mut MachineView) {
+        let former = self.machines.iter().find(|one| one.name == machine.name);
+        if let Some(former) = former {
+            carry_over(&former.figures, &mut machine.figures);
         }
     }
 
