@@ -355,7 +355,8 @@ fn firmware_arguments(spec: &VmSpec, folders: &VmFolders) -> Result<Vec<String>>
 
 fn nic_arguments(spec: &VmSpec, index: usize, nic: &Nic) -> Vec<String> {
     let model = match nic.model {
-        NicModel::Virtio => "virtio-net-pci",
+        // A bond by LACP takes no port whose speed it does not know.
+        NicModel::Virtio => "virtio-net-pci,speed=1000,duplex=full",
         NicModel::E1000 => "e1000",
     };
     let boot = match (spec.boot, spec.firmware.is_uefi()) {
