@@ -54,12 +54,15 @@ pub fn damage(frame: &mut [u8]) -> bool {
     let Some(segment) = transport(frame, 6) else {
         return false;
     };
-    let (begin, is_web) = (frame.len() - segment.len(), segment.starts_with(&WEB));
+    let (segment_length, is_web) = (segment.len(), segment.starts_with(&WEB));
     let header = usize::from(segment.get(12).copied().unwrap_or_default() >> 4) * 4;
-    if !is_web || segment.len() < header + SMALL {
+    let begin = frame.len() - segment_length;
+    if !is_web || segment_length < header + SMALL {
         return false;
     }
-    for at in (begin + header..frame.len() - 3).step_by(2) {
+    // From its end: at its beginning an answer may have its own header.
+    let last = (segment_length & !1) - 4;
+    for at in (header..=last).rev().step_by(2).map(|at| begin + at) {
         let (first, second) = frame[at..at + 4].split_at_mut(2);
         if first != second {
             first.swap_with_slice(second);
@@ -173,10 +176,13 @@ mod tests {
         };
         let payload: Vec<u8> = (0..1400).map(|index| (index / 100) as u8).collect();
         let whole = tcp_from(80, &payload);
-        let mut damaged = whole.clone();
-        assert!(damage(&mut damaged));
-        assert_ne!(damaged, whole);
-        assert_eq!(sum(&damaged), sum(&whole));
+        for whole in [&whole[..], &whole[..whole.len() - 1]] {
+            let mut damaged = whole.to_owned();
+            assert!(damage(&mut damaged));
+            assert_eq!(damaged[..whole.len() - 200], whole[..whole.len() - 200]);
+            assert_ne!(damaged, whole);
+            assert_eq!(sum(&damaged), sum(whole));
+        }
         for mut spared in [
             tcp_from(22, &payload),
             tcp_from(80, &payload[..900]),

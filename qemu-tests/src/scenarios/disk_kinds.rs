@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::{TO_RUNNING, expect_installs_begun, wait_running};
+use super::{expect_installs_begun, wait_restarted, wait_running};
 use crate::drive::DiskKind;
 use crate::lab::{Lab, LabOptions};
 use crate::vm::BootOrder;
@@ -43,11 +43,7 @@ pub(super) fn play(lab: &mut Lab) -> Result<()> {
         machine.power_on()?;
     }
     for (name, ..) in MACHINES {
-        lab.api
-            .wait_for(name, "running from its disk", TO_RUNNING, |detail| {
-                let mut lines = detail.timeline.iter();
-                lines.any(|entry| entry.text.ends_with("restarted from its disk and runs"))
-            })?;
+        wait_restarted(lab, name)?;
         lab.machine(name)?.vm.power_cut()?;
     }
     Ok(())

@@ -30,6 +30,7 @@ mod foreign_disk;
 mod http_boot;
 mod ignition_disks;
 mod inside;
+mod large_sectors;
 mod links;
 mod lossy_segment;
 mod own_ignition;
@@ -103,6 +104,12 @@ const SCENARIOS: &[Scenario] = &[
         proves: "NVMe, SATA and SCSI disks are installed and start",
         arrange: disk_kinds::arrange,
         play: disk_kinds::play,
+    },
+    Scenario {
+        name: "large-sectors",
+        proves: "a disk with sectors of 4096 bytes is installed from an image for such sectors, and starts",
+        arrange: large_sectors::arrange,
+        play: large_sectors::play,
     },
     Scenario {
         name: "refusals",
@@ -374,6 +381,18 @@ fn expect_installs_begun(detail: &MachineDetail, expected: u32) -> Result<()> {
         detail.machine.name
     );
     Ok(())
+}
+
+/// A machine that was started from its disk alone, and had confirmed before, confirms anew.
+fn wait_restarted(lab: &Lab, name: &str) -> Result<()> {
+    let restarted = |detail: &MachineDetail| {
+        let mut lines = detail.timeline.iter();
+        lines.any(|entry| entry.text.ends_with("restarted from its disk and runs"))
+    };
+    let what = "running from its disk again";
+    lab.api
+        .wait_for(name, what, TO_RUNNING, restarted)
+        .map(|_| ())
 }
 
 /// A machine that was started again, network first, runs from its disk: it confirms anew, nothing was

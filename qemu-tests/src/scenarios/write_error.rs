@@ -10,19 +10,21 @@ use crate::disk;
 use crate::drive::{Access, Fault};
 use crate::lab::Lab;
 
-/// Where the disk is bad, in units of 512 bytes: inside the image's root filesystem.
-const BAD_SECTOR: u64 = (150 << 20) / 512;
+/// Where the disk is bad, in MiB: inside the image's root filesystem, at some places. A hole of the image is
+/// zeroed and not written; not all of them are holes.
+const BAD: std::ops::Range<u64> = 64..200;
+const EACH: usize = 8;
 
 pub(super) fn play(lab: &mut Lab) -> Result<()> {
     lab.start_appliance()?;
     let machine = lab.machine(NODE)?;
-    // A hole of the image is zeroed, and anything else is written.
-    machine.vm.spec.disks[0].faults = [Access::Write, Access::Zero]
-        .map(|access| Fault {
-            access,
-            sector: BAD_SECTOR,
+    machine.vm.spec.disks[0].faults = BAD
+        .step_by(EACH)
+        .map(|mebibytes| Fault {
+            access: Access::Write,
+            sector: (mebibytes << 20) / 512,
         })
-        .into();
+        .collect();
     machine.power_on()?;
     let failed = lab.api.wait_for(NODE, "failed", TO_INSTALLED, |detail| {
         matches!(detail.machine.phase, Phase::Failed { .. })
