@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::{expect_installs_begun, wait_restarted, wait_running};
+use super::{expect_installs_begun, leave_out_etcd, wait_restarted, wait_running};
 use crate::drive::DiskKind;
 use crate::lab::{Lab, LabOptions};
 use crate::vm::BootOrder;
@@ -20,6 +20,7 @@ pub(super) fn arrange(options: &mut LabOptions) -> Result<()> {
 }
 
 pub(super) fn play(lab: &mut Lab) -> Result<()> {
+    leave_out_etcd(lab)?;
     lab.start_appliance()?;
     for (name, kind, ..) in MACHINES {
         let machine = lab.machine(name)?;

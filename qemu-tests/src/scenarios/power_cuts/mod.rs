@@ -16,7 +16,7 @@ use hardway_model::view::MachineDetail;
 
 use super::alone::{self, Start};
 use super::{
-    TO_AGENT, TO_INSTALLED, TO_RUNNING, TestOptions, change_cluster_file, play_in, side_by_side,
+    TO_AGENT, TO_INSTALLED, TO_RUNNING, TestOptions, leave_out_etcd, play_in, side_by_side,
     usual_lab,
 };
 use crate::api::Api;
@@ -104,8 +104,7 @@ pub(super) fn play(lab: &mut Lab) -> Result<()> {
 
 /// Plays points by their numbers, each on a machine of the lab of its own, and prints what came of each.
 fn play_points(lab: &mut Lab, machine: &[usize], appliance: &[usize]) -> Result<()> {
-    let roles = "config: [roles/base.bu, roles/etcd.bu]";
-    change_cluster_file(lab, roles, "config: [roles/base.bu]")?;
+    leave_out_etcd(lab)?;
     for machine in &mut lab.machines {
         disk::create_blank(machine.disk(), DISK_SIZE)?;
     }
