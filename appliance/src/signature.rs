@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, anyhow, bail, ensure};
 use hardway_model::identity::Sha256;
 use pgp::composed::{Deserializable as _, DetachedSignature, SignedPublicKey, SignedPublicSubKey};
+use pgp::packet::SignatureType;
 use pgp::types::KeyDetails as _;
 
 use crate::imported::Hashing;
@@ -45,8 +46,6 @@ impl Key {
         let certificates = certificates.map_err(|error| anyhow!("{neither}: {error}"))?;
         ensure!(!certificates.is_empty(), neither);
         for certificate in &certificates {
-            let bound = certificate.verify_bindings();
-            bound.map_err(|error| anyhow!("its parts do not belong together: {error}"))?;
             let revocations = &certificate.details.revocation_signatures;
             ensure!(revocations.is_empty(), "it was revoked by its owner");
         }
@@ -142,6 +141,7 @@ fn open_pgp(
                 .chain(certificate.public_subkeys.iter().map(Verifier::Subkey));
             for key in keys.filter(|key| key.is_named_by(&signature)) {
                 is_ours = true;
+                key.may_sign(certificate)?;
                 let mut content = Hashing::new(File::open(file)?);
                 let buffered = BufReader::with_capacity(1 << 20, &mut content);
                 if key.verifies(&signature, buffered) {
@@ -178,6 +178,28 @@ impl Verifier<'_> {
         (ids.is_empty() && fingerprints.is_empty())
             || ids.contains(&&id)
             || fingerprints.contains(&&fingerprint)
+    }
+
+    /// A subkey has to be its owner's, for signing, and not revoked.
+    fn may_sign(self, certificate: &SignedPublicKey) -> anyhow::Result<()> {
+        let Self::Subkey(key) = self else {
+            return Ok(());
+        };
+        let is_revocation = |binding: &pgp::packet::Signature| {
+            binding.typ() == Some(SignatureType::SubkeyRevocation)
+        };
+        ensure!(
+            !key.signatures.iter().any(is_revocation),
+            "the key that made it was revoked by its owner"
+        );
+        ensure!(
+            key.signatures
+                .iter()
+                .any(|binding| binding.key_flags().sign()),
+            "the key that made it is not one for signing"
+        );
+        let bound = key.verify_bindings(&certificate.primary_key);
+        bound.map_err(|error| anyhow!("the key that made it is not its owner's: {error}"))
     }
 
     fn verifies(self, signature: &DetachedSignature, content: impl std::io::Read) -> bool {
@@ -267,6 +289,23 @@ mod tests {
             let error = outcome(key, signature, content).unwrap_err();
             assert!(error.starts_with(cause), "{cause}: {error}");
         }
+    }
+
+    #[test]
+    fn a_key_that_others_vouch_for_is_believed_and_a_revoked_one_is_not() {
+        const CERTIFIED: &[u8] = include_bytes!("../tests/signatures/gpg-certified.asc");
+        const REVOKED: &[u8] = include_bytes!("../tests/signatures/gpg-revoked.asc");
+        const BY_SUBKEY: &[u8] = include_bytes!("../tests/signatures/certified.asc");
+        let by = outcome(CERTIFIED, BY_SUBKEY, CONTENT).unwrap();
+        assert!(by.starts_with("OpenPGP, "), "{by}");
+        assert_eq!(
+            outcome(REVOKED, BY_SUBKEY, CONTENT).unwrap_err(),
+            "the key that made it was revoked by its owner"
+        );
+        assert_eq!(
+            outcome(GPG_KEY, BY_SUBKEY, CONTENT).unwrap_err(),
+            "another key made it"
+        );
     }
 
     /// A flipped bit anywhere in a signature or a key is an error and no panic.

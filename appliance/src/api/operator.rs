@@ -7,8 +7,8 @@ use axum::response::IntoResponse;
 use hardway_model::cluster::{Cluster, Machine};
 use hardway_model::desired::InstallPolicy;
 use hardway_model::inventory::Inventory;
-use hardway_model::lifecycle::{Event, MachineState};
-use hardway_model::plan::{Arming, Decision, Grant, Step};
+use hardway_model::lifecycle::{Event, MachineState, Phase};
+use hardway_model::plan::{self, Arming, Decision, Grant, Refusal, RefusalReason, Step};
 use hardway_model::preview::Preview;
 use hardway_model::view::{GrantRequest, MachineDetail, MachineView};
 use hardway_netboot::dhcp::Lease;
@@ -173,6 +173,15 @@ impl Known {
             let message = format!("{name} has not shown its hardware yet; power it on");
             ApiError::new(StatusCode::CONFLICT, message)
         })?;
+        // What stands on its disks by now is not what it showed before it was installed.
+        let is_there = matches!(
+            state.phase,
+            Phase::Agent | Phase::Held { .. } | Phase::Installing { .. } | Phase::Failed { .. }
+        );
+        let inventory = match &state.installed {
+            Some(installed) if !is_there => plan::remembered(&inventory, installed),
+            _ => inventory,
+        };
         Ok(Self {
             cluster,
             machine,
@@ -205,7 +214,14 @@ fn what_to_arm(context: &Context, name: &str) -> Result<Arming, ApiError> {
             known.machine.profile
         ));
     }
+    let waits = |refusal: &Refusal| refusal.reason == RefusalReason::NotArmed;
     match planning::decide(context, known.subject(Armed::Supposed)).decision {
+        Decision::Install { .. } if !matches!(&known.state.phase, Phase::Held { refusal } if waits(refusal)) => {
+            conflict(format!(
+                "{name} has to be on and waiting, so that its disks are seen as they are: boot it from the \
+                 network, and it will be held until it is armed"
+            ))
+        }
         Decision::Install { plan, .. } => {
             let disk = plan.steps.iter().find_map(|step| match step {
                 Step::ClaimDisk { disk, .. } => Some(disk.id.clone()),

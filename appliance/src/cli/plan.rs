@@ -76,7 +76,7 @@ fn painted(line: &Line, is_terminal: bool) -> String {
     let colour = match line.fate {
         Some(Fate::Created) => "32",
         Some(Fate::Destroyed) => "31",
-        Some(Fate::Changed) => "33",
+        Some(Fate::Changed | Fate::Undecided) => "33",
         Some(Fate::Kept) | None => return text,
     };
     match is_terminal {

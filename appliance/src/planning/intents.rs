@@ -41,6 +41,12 @@ pub fn intents(
                     intents.entry(path.clone()).or_default().lost = Lost::All;
                 }
             }
+            Step::CommitDisk { receipt } => {
+                let taken = |disk: &&Disk| receipt.data_disks.contains(&disk.id());
+                for disk in inventory.disks.iter().filter(taken) {
+                    intents.entry(disk.path.clone()).or_insert_with(by_itself);
+                }
+            }
             _ => {}
         }
     }
@@ -54,6 +60,18 @@ pub fn intents(
         data(operation, inventory, &mut intents, &mut further);
     }
     (intents, further)
+}
+
+/// Of a disk that the image's own Ignition writes at its first start.
+fn by_itself() -> Intent {
+    Intent {
+        lost: Lost::Undecided,
+        changes: vec![Change {
+            fate: Fate::Undecided,
+            what: "what the image's own Ignition makes of the configuration at its first start"
+                .to_owned(),
+        }],
+    }
 }
 
 fn tables(operations: &[Operation]) -> impl Iterator<Item = &Table> {
@@ -162,10 +180,34 @@ fn data(
                 None => further.extend(operation.describe()),
             }
         }
-        Operation::CreateArray(_) | Operation::OpenVolume(_) | Operation::Mount(_) => {
+        Operation::CreateArray(array) => {
+            array
+                .devices
+                .iter()
+                .for_each(|member| lose(member, intents));
             further.extend(operation.describe());
         }
+        Operation::OpenVolume(volume) => {
+            if volume.wipe {
+                lose(&volume.device, intents);
+            }
+            further.extend(operation.describe());
+        }
+        Operation::Mount(_) => further.extend(operation.describe()),
         _ => {}
+    }
+}
+
+/// What a device holds is gone.
+fn lose(device: &Device, intents: &mut BTreeMap<String, Intent>) {
+    let Some(intent) = device.disk().and_then(|disk| intents.get_mut(disk)) else {
+        return;
+    };
+    match (&mut intent.lost, device) {
+        (Lost::Partitions { lost, .. }, Device::Partition { number, .. }) => {
+            lost.insert(*number);
+        }
+        (everything, _) => *everything = Lost::All,
     }
 }
 
@@ -173,8 +215,9 @@ fn write_table(table: &Table, intent: &mut Intent) {
     let found = table.found.as_deref().unwrap_or_default();
     let stays = |number: u32| table.entries.iter().find(|entry| entry.number == number);
     match &mut intent.lost {
-        Lost::All => {}
-        everything if table.wipe => *everything = Lost::All,
+        Lost::All | Lost::Undecided => {}
+        // Without a GPT so far, whatever stands there is under the new one.
+        everything if table.wipe || table.found.is_none() => *everything = Lost::All,
         Lost::Partitions { lost, changed } => {
             for before in found {
                 match stays(before.number).map(|entry| entry.fate) {
@@ -216,18 +259,18 @@ fn make_filesystem(
     };
     let is_kept = !filesystem.wipe
         && match (&intent.lost, number) {
-            (Lost::All, _) => false,
+            (Lost::All | Lost::Undecided, _) => false,
             (Lost::Partitions { lost, .. }, Some(number)) => {
                 !lost.contains(&number) && holds_something(&filesystem.device, inventory)
             }
             (Lost::Partitions { .. }, None) => holds_something(&filesystem.device, inventory),
         };
-    if filesystem.wipe
-        && let (Lost::Partitions { lost, .. }, Some(number)) = (&mut intent.lost, number)
-    {
-        lost.insert(number);
-    } else if filesystem.wipe {
-        intent.lost = Lost::All;
+    match (&mut intent.lost, number) {
+        _ if !filesystem.wipe => {}
+        (Lost::Partitions { lost, .. }, Some(number)) => {
+            lost.insert(number);
+        }
+        (everything, _) => *everything = Lost::All,
     }
     let changes = operation.describe().into_iter().map(|what| Change {
         fate: if is_kept { Fate::Kept } else { Fate::Created },
@@ -253,7 +296,10 @@ fn holds_something(device: &Device, inventory: &Inventory) -> bool {
             let found = partitions
                 .iter()
                 .find(|partition| partition.number == *number);
-            found.map(|partition| partition.start * u64::from(disk.sector_size))
+            found.map(|partition| {
+                let sector_size = u64::from(disk.sector_size);
+                partition.start.saturating_mul(sector_size)
+            })
         }
         _ => Some(0),
     };

@@ -114,8 +114,7 @@ pub fn decide(context: &Context, subject: Subject<'_>) -> Judgement {
 /// The hardware without what its receipts only claim.
 fn believable(context: &Context, subject: Subject<'_>) -> Inventory {
     let state = subject.state;
-    let known = state.installed.as_ref().map(|_| state.generation);
-    plan::believable(subject.inventory, known, |receipt| {
+    plan::believable(subject.inventory, state.installed.as_ref(), |receipt| {
         context.sealer.judge(receipt)
     })
 }

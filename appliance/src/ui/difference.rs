@@ -106,6 +106,7 @@ fn sign(fate: Fate) -> char {
         Fate::Created => '+',
         Fate::Changed => '~',
         Fate::Destroyed => '-',
+        Fate::Undecided => '?',
     }
 }
 

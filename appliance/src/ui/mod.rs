@@ -148,7 +148,7 @@ pub async fn plan(
 fn class(fate: Option<Fate>) -> &'static str {
     match fate {
         Some(Fate::Created) => "created",
-        Some(Fate::Changed) => "changed",
+        Some(Fate::Changed | Fate::Undecided) => "changed",
         Some(Fate::Destroyed) => "destroyed",
         Some(Fate::Kept) | None => "",
     }

@@ -150,8 +150,11 @@ impl Disk {
     }
 
     /// Whether an appliance starts from it: by the names of its partitions, as the appliance knows its
-    /// own disk.
+    /// own disk. What was installed here may have partitions of any name.
     pub fn is_an_appliances(&self) -> bool {
+        if let Content::Ours { .. } = self.content {
+            return false;
+        }
         let Some(PartitionTable::Gpt { partitions, .. }) = self.layout.as_ref().map(|l| &l.table)
         else {
             return false;

@@ -10,7 +10,7 @@ mod trust;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::choose::describe_content;
-pub use self::trust::{believable, bound_to};
+pub use self::trust::{believable, bound_to, remembered};
 use crate::boot_variables::Variable;
 use crate::desired::{AfterInstall, Compression, ConfigApplier, DesiredMachine};
 use crate::identity::Sha256;

@@ -84,6 +84,8 @@ pub enum Fate {
     Changed,
     /// It is gone afterwards.
     Destroyed,
+    /// The image's own Ignition decides at its first start.
+    Undecided,
 }
 
 /// What is to happen to one disk, by whoever knows image and configuration.
@@ -100,6 +102,8 @@ pub struct Intent {
 pub enum Lost {
     /// Everything.
     All,
+    /// It is not known: the image's own Ignition decides.
+    Undecided,
     /// What these partitions hold. Those in `changed` are told of by the intent's own changes.
     Partitions {
         /// Numbers.
@@ -162,6 +166,9 @@ fn disk_preview(disk: &Disk, decision: &Decision, intent: Option<&Intent>) -> Di
 
 fn role(disk: &Disk, decision: &Decision) -> Role {
     let plan = match decision {
+        Decision::AlreadyInstalled { receipt, .. } if receipt.disk == disk.id() => {
+            return Role::System;
+        }
         Decision::Install { plan, .. } | Decision::AlreadyInstalled { plan, .. } => plan,
         Decision::Refuse { .. } => return Role::Untouched,
     };
@@ -176,6 +183,9 @@ fn role(disk: &Disk, decision: &Decision) -> Role {
             Step::PrepareDisks { disks, .. } if disks.iter().any(|one| one.path == disk.path) => {
                 return Role::Data;
             }
+            Step::CommitDisk { receipt } if receipt.data_disks.contains(&disk.id()) => {
+                return Role::Data;
+            }
             _ => {}
         }
     }
@@ -185,6 +195,7 @@ fn role(disk: &Disk, decision: &Decision) -> Role {
 fn with_intent(disk: &Disk, intent: &Intent) -> Vec<Change> {
     let fate = |thing: Thing| match &intent.lost {
         Lost::All => Some(Fate::Destroyed),
+        Lost::Undecided => Some(Fate::Undecided),
         Lost::Partitions { lost, changed } => match thing {
             Thing::Partition(number) if lost.contains(&number) => Some(Fate::Destroyed),
             Thing::Partition(number) if changed.contains(&number) => None,

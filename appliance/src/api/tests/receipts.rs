@@ -27,6 +27,13 @@ async fn installed(appliance: &Appliance) -> (Receipt, String) {
     (receipt, key)
 }
 
+/// The operator wants it anew, so that the agent is asked for.
+async fn boot_the_agent(appliance: &Appliance) -> String {
+    let path = "/api/v1/machines/node1/reinstall";
+    appliance.post(path, Some(TOKEN), &()).await;
+    boot(appliance, SCRIPT).await
+}
+
 fn showing(receipt: Receipt) -> Inventory {
     let receipt = Box::new(receipt);
     inventory(MAC, Content::Ours { receipt })
@@ -75,24 +82,24 @@ async fn an_appliance_without_its_state_takes_a_machine_over_and_believes_its_sy
 /// A machine that is known shows a receipt that this appliance did not write as it stands.
 #[tokio::test]
 async fn a_receipt_that_says_more_than_the_journal_is_believed_only_if_it_is_ours() {
-    for is_signed in [true, false] {
+    // The wanted generation, and one beyond it.
+    for (generation, is_signed) in [(2, true), (2, false), (7, true), (7, false)] {
         let appliance = Appliance::start().await;
         let (mut receipt, _) = installed(&appliance).await;
-        receipt.generation = 7;
+        receipt.generation = generation;
         if !is_signed {
             receipt.signature = None;
         }
-        // The operator wants it anew, so that the agent is asked for.
-        let path = "/api/v1/machines/node1/reinstall";
-        appliance.post(path, Some(TOKEN), &()).await;
-        let token = boot(&appliance, SCRIPT).await;
+        let token = boot_the_agent(&appliance).await;
         let (_, text) = hello(&appliance, &token, showing(receipt)).await;
         let Orders::Hold { reason, .. } = parse(&text) else {
             panic!("{text}");
         };
         let doubt = match is_signed {
             true => "by a receipt whose signature is wrong",
-            false => "by a receipt that this appliance did not sign, where generation 2 is wanted",
+            false => {
+                "by a receipt that this appliance did not sign, and generation 1 is on record otherwise"
+            }
         };
         assert!(reason.contains(doubt), "{reason}");
         assert_eq!(row(&appliance, "node1").await.generation, 2);
@@ -114,6 +121,65 @@ async fn a_receipt_that_says_more_than_the_journal_is_believed_only_if_it_is_our
         };
         assert!(matches!(disk.content, Content::Ours { .. }), "{disk:?}");
     }
+}
+
+/// The one on record needs no signature: an older appliance wrote none.
+#[tokio::test]
+async fn what_is_on_record_is_believed_unsigned() {
+    let appliance = Appliance::start().await;
+    let (mut receipt, _) = installed(&appliance).await;
+    receipt.signature = None;
+    let token = boot_the_agent(&appliance).await;
+    let (_, text) = hello(&appliance, &token, showing(receipt)).await;
+    let Orders::Hold { reason, .. } = parse(&text) else {
+        panic!("{text}");
+    };
+    // As ours, which `wipe: never` protects.
+    assert!(!reason.contains("by a receipt"), "{reason}");
+}
+
+#[tokio::test]
+async fn an_impossible_generation_is_nobodys() {
+    let (mut receipt, _) = installed(&Appliance::start().await).await;
+    receipt.generation = u32::MAX;
+    receipt.signature = None;
+    let appliance = Appliance::start().await;
+    let token = boot(&appliance, SCRIPT).await;
+    let (_, text) = hello(&appliance, &token, showing(receipt)).await;
+    let Orders::Hold { reason, .. } = parse(&text) else {
+        panic!("{text}");
+    };
+    assert!(reason.contains("impossible generation"), "{reason}");
+    assert_eq!(row(&appliance, "node1").await.generation, 1);
+}
+
+/// The last look at the machine was before its installation.
+#[tokio::test]
+async fn a_plan_knows_what_was_installed_since() {
+    let appliance = Appliance::start().await;
+    installed(&appliance).await;
+    let shown = async || -> Preview {
+        let (_, text) = appliance.get("/api/v1/machines/node1/plan").await;
+        parse(&text)
+    };
+    let preview = shown().await;
+    assert!(
+        matches!(preview.decision, Decision::AlreadyInstalled { .. }),
+        "{preview:?}"
+    );
+    let path = "/api/v1/machines/node1/reinstall";
+    appliance.post(path, Some(TOKEN), &()).await;
+    let preview = shown().await;
+    // `wipe: never`: the installed system is not taken for a blank disk.
+    assert!(
+        matches!(preview.decision, Decision::Refuse { .. }),
+        "{preview:?}"
+    );
+    let what = &preview.disks[0].changes[0].what;
+    assert!(
+        what.starts_with("generation 1 of machine `node1`"),
+        "{what}"
+    );
 }
 
 const WHEN_ARMED: &str = "version: 1\ncluster: {name: lab, domain: lab.internal}\nnetwork:\n  address: \
@@ -147,13 +213,17 @@ async fn a_machine_that_is_to_be_armed_waits_for_it_once_a_generation_and_disk()
     let armed: Arming = parse(&text);
     assert_eq!((armed.generation, armed.disk.as_str()), (1, "disk-1"));
 
-    // Another disk is not what was looked at.
+    // Another disk is not what was looked at; and a machine that is not there shows nothing.
     let mut exchanged = blank();
     exchanged.disks[0].serial = Some("disk-2".into());
     let (_, text) = hello(&appliance, &token, exchanged).await;
     assert!(matches!(parse(&text), Orders::Hold { .. }), "{text}");
     let (_, text) = hello(&appliance, &token, blank()).await;
     execute(&text);
+    boot(&appliance, SCRIPT).await;
+    let (status, text) = appliance.post(ARM, Some(TOKEN), &()).await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    assert!(text.contains("has to be on and waiting"), "{text}");
 }
 
 #[tokio::test]

@@ -36,6 +36,7 @@ impl Machine {
             Fate::Created => '+',
             Fate::Changed => '~',
             Fate::Destroyed => '-',
+            Fate::Undecided => '?',
         };
         let disks = preview.disks.into_iter().map(|disk| {
             let changes = disk.changes.iter();
@@ -134,6 +135,54 @@ async fn of_a_data_disk_it_is_told_what_stays_what_goes_and_what_comes() {
         ];
         assert_eq!(shown[1].1, expected, "{part}");
     }
+}
+
+/// A new table, a volume and an array need no partition table to take what stands there.
+#[tokio::test]
+async fn what_is_covered_is_shown_as_lost() {
+    const TABLE: &str = "variant: fcos\nversion: 1.5.0\nstorage:\n  disks:\n    - device: \
+                         /dev/disk/by-id/virtio-disk-2\n      partitions:\n        - {number: 1, label: new, \
+                         size_mib: 100}\n";
+    const VOLUME: &str = "variant: fcos\nversion: 1.5.0\nstorage:\n  luks:\n    - {name: data, device: \
+                          /dev/disk/by-id/virtio-disk-2, wipe_volume: true}\n";
+    for part in [TABLE, VOLUME] {
+        let mut machine = Machine::new(FILE, "agent", part).await;
+        let disk = &mut machine.inventory.disks[1];
+        disk.content = Content::Foreign {
+            signatures: vec!["xfs at 0".into()],
+        };
+        disk.layout = Some(Layout {
+            signatures: vec![Signature {
+                offset: 0,
+                kind: "xfs".into(),
+                label: None,
+                uuid: None,
+            }],
+            ..Layout::default()
+        });
+        let shown = machine.preview(&["disk-2"]);
+        assert_eq!(
+            shown[1].1[0], "- xfs on the whole disk",
+            "{part}: {shown:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_the_images_own_ignition_decides_is_not_called_kept() {
+    const PART: &str = "variant: fcos\nversion: 1.0.0\nstorage:\n  filesystems:\n    - {device: \
+                        /dev/disk/by-id/virtio-disk-2, format: xfs, path: /data, wipe_filesystem: true}\n";
+    let mut machine = Machine::new(FILE, "fedora-coreos", PART).await;
+    machine.occupy(1);
+    let shown = machine.preview(&["disk-2"]);
+    let [old, rest] = shown[1].1.as_slice() else {
+        panic!("{shown:?}");
+    };
+    assert_eq!(*old, format!("? {OLD}"));
+    assert!(
+        rest.starts_with("? what the image's own Ignition"),
+        "{rest}"
+    );
 }
 
 #[tokio::test]

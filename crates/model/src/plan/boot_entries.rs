@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::BootEntries;
-use crate::boot_variables::Variable;
+use crate::boot_variables::{MOST_BYTES, Variable};
 use crate::desired::{BootOrder, DesiredMachine};
 use crate::inventory::{Disk, Firmware, Inventory};
 use crate::layout::PartitionTable;
@@ -54,6 +54,10 @@ pub(super) fn of_machine(
     partition: HardDrive,
 ) -> Option<BootEntries> {
     let variables = inventory.boot_variables.as_deref()?;
+    let bytes: usize = variables.iter().map(|one| one.value.len()).sum();
+    if bytes > MOST_BYTES {
+        return None;
+    }
     let is_wanted = inventory.firmware == Firmware::Uefi && desired.boot_order != BootOrder::Keep;
     let decide = || decide(variables, &partition, &desired.machine, desired.boot_order);
     is_wanted.then(decide).flatten()

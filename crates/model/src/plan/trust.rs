@@ -1,18 +1,22 @@
 //! Which receipts are believed.
 //!
-//! Whoever can speak for a machine can show any receipt. One that this appliance did not sign is
-//! evidence only where it knows nothing better: so an appliance that lost its state adopts its rack,
-//! and nobody raises a generation or opens a data disk by an altered record.
+//! Whoever can speak for a machine, or write its disk, can show any receipt. One that this appliance did
+//! not sign is evidence only where it knows nothing better: so an appliance that lost its state adopts
+//! its rack. Where an installation is on record, it has to be that one to the letter: so nobody raises a
+//! generation or opens a data disk by an altered record.
 
 use super::{Decision, DiskBinding, Plan, Step};
 use crate::inventory::{Content, Disk, Inventory};
 use crate::receipt::{Receipt, Seal};
 
+/// Generations above this are nobody's: a machine is not installed a million times.
+const HIGHEST_GENERATION: u32 = 1_000_000;
+
 /// The machine's hardware with each receipt that is not believed as something foreign. `known` is the
-/// generation wanted of a machine of which an installation is on record.
+/// installation that is on record.
 pub fn believable(
     inventory: &Inventory,
-    known: Option<u32>,
+    known: Option<&Receipt>,
     seal: impl Fn(&Receipt) -> Seal,
 ) -> Inventory {
     let disks = inventory.disks.iter().map(|disk| match &disk.content {
@@ -34,19 +38,64 @@ pub fn believable(
 }
 
 /// Why a receipt is not believed.
-fn doubt(receipt: &Receipt, seal: Seal, known: Option<u32>) -> Option<String> {
+fn doubt(receipt: &Receipt, seal: Seal, known: Option<&Receipt>) -> Option<String> {
     let words = super::describe_content(&Content::Ours {
         receipt: Box::new(receipt.clone()),
     });
-    let wanted = known.filter(|wanted| receipt.generation > *wanted);
-    match seal {
-        Seal::Own => None,
-        Seal::Broken => Some(format!("{words}, by a receipt whose signature is wrong")),
-        Seal::Other | Seal::None => wanted.map(|wanted| {
-            format!(
-                "{words}, by a receipt that this appliance did not sign, where generation {wanted} is wanted"
-            )
-        }),
+    let why = match (seal, known) {
+        (Seal::Own, _) => return None,
+        (Seal::Broken, _) => "whose signature is wrong".to_owned(),
+        (Seal::Other | Seal::None, Some(known)) if !says_the_same(receipt, known) => format!(
+            "that this appliance did not sign, and generation {} is on record otherwise",
+            known.generation
+        ),
+        (Seal::Other | Seal::None, None) if receipt.generation > HIGHEST_GENERATION => {
+            "of an impossible generation".to_owned()
+        }
+        (Seal::Other | Seal::None, _) => return None,
+    };
+    Some(format!("{words}, by a receipt {why}"))
+}
+
+/// Whether two receipts differ in nothing but their signatures.
+fn says_the_same(left: &Receipt, right: &Receipt) -> bool {
+    let unsigned = |receipt: &Receipt| Receipt {
+        signature: None,
+        ..receipt.clone()
+    };
+    unsigned(left) == unsigned(right)
+}
+
+/// The hardware as it is by now, where the machine was last looked at before its installation: for whoever
+/// asks beforehand what would happen. The agent looks again in any case.
+pub fn remembered(inventory: &Inventory, installed: &Receipt) -> Inventory {
+    let is_known = |content: &Content| match content {
+        Content::Ours { receipt } => receipt.generation == installed.generation,
+        _ => false,
+    };
+    let disks = inventory.disks.iter().map(|disk| {
+        let content = match disk.id() {
+            id if id == installed.disk && is_known(&disk.content) => return disk.clone(),
+            id if id == installed.disk => Content::Ours {
+                receipt: Box::new(installed.clone()),
+            },
+            id if installed.data_disks.contains(&id) => Content::Foreign {
+                signatures: vec![format!(
+                    "what generation {} made of it",
+                    installed.generation
+                )],
+            },
+            _ => return disk.clone(),
+        };
+        Disk {
+            content,
+            layout: None,
+            ..disk.clone()
+        }
+    });
+    Inventory {
+        disks: disks.collect(),
+        ..inventory.clone()
     }
 }
 
