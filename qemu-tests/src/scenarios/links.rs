@@ -36,8 +36,8 @@ const INSIDE: &[(&str, &[&str])] = &[
     ),
     // Neither the bond nor its ports have an address of any kind.
     (
-        "ip -oneline address show bond0; ip -oneline address show master bond0; echo none",
-        &["none\n"],
+        "echo \"addresses: $(ip -oneline address show bond0; ip -oneline address show master bond0)\"",
+        &["addresses: \n"],
     ),
     (
         "ip -oneline -details link show rack",
