@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use hardway_ignition::operation::Stage;
 use hardway_model::desired::ConfigApplier;
 use hardway_model::inventory::Disk;
+use hardway_model::messages::AgentEvent;
 use hardway_model::plan::DiskBinding;
 use hardway_model::receipt::Receipt;
 use hardway_userspace::mounts::Flags;
@@ -145,9 +146,15 @@ impl Installation {
         let disk = self.disk()?.device().path();
         let mut count = 0;
         for partition in &table.partitions {
-            let mounted = Mounted::of(disk, partition, Flags::MS_RDONLY, execution)?;
-            let Some(mounted) = mounted else {
-                continue;
+            let mounted = match Mounted::of(disk, partition, Flags::MS_RDONLY, execution) {
+                Ok(Some(mounted)) => mounted,
+                Ok(None) => continue,
+                // A FAT for other sectors, say, which only firmware reads.
+                Err(error) => {
+                    let text = format!("kernel arguments are not looked for there: {error:#}");
+                    execution.reports.event(AgentEvent::Warning { text });
+                    continue;
+                }
             };
             let root = mounted.root()?;
             let files = kernel_arguments::files(&root)?;
