@@ -147,6 +147,7 @@ mod tests {
             blank_data_disks: Vec::new(),
             appliance: Some("0.1.0".into()),
             confirmation: Some(of_key("key")),
+            partitions: Vec::new(),
             signature: None,
         }
     }
@@ -181,6 +182,12 @@ mod tests {
         let again = Sealer::load(here.path()).unwrap();
         assert_eq!(again.judge(&Receipt::decode(&encoded).unwrap()), Seal::Own);
         assert_eq!(stranger.judge(&receipt_of_ours), Seal::Other);
+        // As an agent reads it where the power was cut just before the boot sector.
+        let begun = Receipt {
+            stage: Stage::Writing,
+            ..receipt_of_ours.clone()
+        };
+        assert_eq!(sealer.judge(&begun), Seal::Own);
         assert_eq!(sealer.judge(&receipt()), Seal::None);
         let raised = Receipt {
             generation: 4,

@@ -15,6 +15,8 @@ use crate::identity::Sha256;
 pub const OFFSET: u64 = 960 * 1024;
 /// Bytes reserved for it. A multiple of every logical sector size.
 pub const LENGTH: usize = 16 * 1024;
+/// So many partitions are told at most.
+pub const PARTITIONS: usize = 16;
 /// The first eight bytes.
 pub const MAGIC: [u8; 8] = *b"HARDWAY1";
 
@@ -54,6 +56,11 @@ pub struct Receipt {
     /// where on the others it finds what the configuration keeps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blank_data_disks: Vec<String>,
+    /// PARTUUIDs of the first partitions that stood there when the installation was complete. A table
+    /// without any of them is somebody else's. Empty where they are not known: from an older agent, or in
+    /// a plan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partitions: Vec<String>,
     /// By whom it is signed; `None` from an older appliance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<ReceiptSignature>,
@@ -108,11 +115,28 @@ pub enum ReceiptError {
 }
 
 impl Receipt {
-    /// What a signature is of: the record's JSON without its signature.
-    pub fn signed_bytes(&self) -> Result<Vec<u8>, ReceiptError> {
-        let unsigned = Self {
+    /// The record as the appliance planned it, without a signature.
+    pub fn planned(&self) -> Self {
+        Self {
+            partitions: Vec::new(),
             signature: None,
             ..self.clone()
+        }
+    }
+
+    /// Whether a table with these partitions can be the one that the installation left.
+    pub fn fits(&self, partitions: &[String]) -> bool {
+        let is_known = |uuid| partitions.contains(uuid);
+        self.partitions.is_empty() || self.partitions.iter().any(is_known)
+    }
+
+    /// What a signature is of: the JSON of the record as it was planned, and complete. How far an
+    /// installation got is not signed: a machine is given its plan with the whole of it beforehand, and it
+    /// reads a complete receipt on a disk that does not boot yet as [`Stage::Writing`].
+    pub fn signed_bytes(&self) -> Result<Vec<u8>, ReceiptError> {
+        let unsigned = Self {
+            stage: Stage::Complete,
+            ..self.planned()
         };
         serde_json::to_vec(&unsigned).map_err(|error| ReceiptError::Damaged(error.to_string()))
     }
@@ -181,6 +205,7 @@ mod tests {
             blank_data_disks: Vec::new(),
             appliance: None,
             confirmation: None,
+            partitions: Vec::new(),
             signature: None,
         }
     }
@@ -196,6 +221,8 @@ mod tests {
     #[test]
     fn what_is_signed_has_no_signature_and_no_absent_fields() {
         let signed = Receipt {
+            stage: Stage::Writing,
+            partitions: vec!["12345678-01".into()],
             signature: Some(ReceiptSignature {
                 key: "ab".into(),
                 value: "cd".into(),
@@ -210,6 +237,22 @@ mod tests {
                 r#"{{"stage":"complete","cluster":"lab","machine":"node1","generation":3,"image":"{digest}","config":"{config}","disk":"QEMU_1","time":1800000000,"agent":"0.1.0"}}"#
             )
         );
+    }
+
+    #[test]
+    fn a_table_of_other_partitions_is_not_the_one_that_was_left() {
+        let uuids = |names: &[&str]| -> Vec<String> {
+            names.iter().map(|name| (*name).to_owned()).collect()
+        };
+        let left = |names: &[&str]| Receipt {
+            partitions: uuids(names),
+            ..receipt()
+        };
+        // The system has taken one partition away and made another.
+        assert!(left(&["a", "b"]).fits(&uuids(&["b", "c"])));
+        assert!(!left(&["a", "b"]).fits(&uuids(&["c"])));
+        assert!(!left(&["a", "b"]).fits(&[]));
+        assert!(left(&[]).fits(&uuids(&["c"])), "it is not known");
     }
 
     #[test]

@@ -61,6 +61,7 @@ pub fn installed() -> MachineState {
             blank_data_disks: Vec::new(),
             appliance: None,
             confirmation: None,
+            partitions: Vec::new(),
             signature: None,
         }),
         ..MachineState::default()

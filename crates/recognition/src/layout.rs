@@ -114,7 +114,7 @@ fn described(found: &gptman::GPT, size: u64, sector_size: u32) -> PartitionTable
 }
 
 /// Mixed-endian as GPT stores it (UEFI 2.10, appendix A), in upper case.
-fn guid(bytes: &[u8; 16]) -> String {
+pub(crate) fn guid(bytes: &[u8; 16]) -> String {
     const ORDER: [usize; 16] = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
     signatures::uuid(&ORDER.map(|at| bytes[at])).to_uppercase()
 }

@@ -84,6 +84,7 @@ pub fn receipt(stage: Stage) -> Receipt {
         blank_data_disks: Vec::new(),
         appliance: None,
         confirmation: None,
+        partitions: Vec::new(),
         signature: None,
     }
 }

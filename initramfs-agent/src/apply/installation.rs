@@ -8,7 +8,7 @@ use hardway_model::desired::ConfigApplier;
 use hardway_model::inventory::Disk;
 use hardway_model::messages::AgentEvent;
 use hardway_model::plan::DiskBinding;
-use hardway_model::receipt::Receipt;
+use hardway_model::receipt::{self, Receipt};
 use hardway_userspace::mounts::Flags;
 
 use super::content::Sources;
@@ -124,7 +124,12 @@ impl Installation {
         }
         let disk = self.disk()?;
         disk.sync()?;
-        disk.commit(receipt)?;
+        let mut partitions = table::read(disk)?.uuids();
+        partitions.truncate(receipt::PARTITIONS);
+        disk.commit(&Receipt {
+            partitions,
+            ..receipt.clone()
+        })?;
         Ok("the disk boots".to_owned())
     }
 

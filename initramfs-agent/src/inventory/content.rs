@@ -46,11 +46,14 @@ pub fn look(
             if is_bare {
                 receipt.stage = Stage::Writing;
             }
-            if is_bare || (table.is_some() && receipt.stage == Stage::Complete) {
+            let is_of_ours = |table: &Table| receipt.fits(&table.uuids());
+            let is_whole =
+                receipt.stage == Stage::Complete && table.as_ref().is_some_and(is_of_ours);
+            if is_bare || is_whole {
                 let receipt = Box::new(receipt);
                 return Ok(Content::Ours { receipt });
             }
-            seen.push(left_behind(&receipt));
+            seen.push(left_behind(&receipt, table.is_some()));
         }
         Err(ReceiptError::Absent) => {}
         Err(error) => seen.push(error.to_string()),
@@ -96,7 +99,7 @@ fn is_table_copy(tail: &[u8], sector_size: u32) -> bool {
 
 /// Partitioning tools and `mkfs` leave the bytes where the receipt stands alone, so that it outlives
 /// its installation. What stands beside it then is somebody's.
-fn left_behind(receipt: &Receipt) -> String {
+fn left_behind(receipt: &Receipt, has_table: bool) -> String {
     let Receipt {
         machine,
         generation,
@@ -106,10 +109,13 @@ fn left_behind(receipt: &Receipt) -> String {
         Stage::Writing => {
             format!("the receipt of an unfinished installation of machine `{machine}`")
         }
-        Stage::Complete => format!(
-            "the receipt of generation {generation} of machine `{machine}`, without its partition \
-             table"
-        ),
+        Stage::Complete => {
+            let beside = match has_table {
+                true => "beside a table of other partitions",
+                false => "without its partition table",
+            };
+            format!("the receipt of generation {generation} of machine `{machine}`, {beside}")
+        }
     }
 }
 
@@ -217,13 +223,18 @@ mod tests {
             blank_data_disks: Vec::new(),
             appliance: None,
             confirmation: None,
+            partitions: Vec::new(),
             signature: None,
         }
     }
 
-    fn with_receipt(stage: Stage, mut disk: Vec<u8>) -> Vec<u8> {
+    fn with_receipt(stage: Stage, disk: Vec<u8>) -> Vec<u8> {
+        bearing(&receipt(stage), disk)
+    }
+
+    fn bearing(receipt: &Receipt, mut disk: Vec<u8>) -> Vec<u8> {
         let at = receipt::OFFSET as usize;
-        disk[at..at + receipt::LENGTH].copy_from_slice(&receipt(stage).encode().unwrap());
+        disk[at..at + receipt::LENGTH].copy_from_slice(&receipt.encode().unwrap());
         disk
     }
 
@@ -263,6 +274,27 @@ mod tests {
             ]),
             "another system was installed by hand after an interrupted installation"
         );
+        // Somebody partitioned the disk anew, and the receipt stayed in the gap.
+        let [kept, replaced] = ["02020202-0202-0202-0202-020202020202", "of before"];
+        for (uuid, expected) in [
+            (kept, None),
+            (
+                replaced,
+                Some(foreign(&[
+                    "the receipt of generation 3 of machine `node1`, beside a table of other partitions",
+                    "gpt: 2 partitions (a, b)",
+                ])),
+            ),
+        ] {
+            let receipt = Receipt {
+                partitions: vec!["of before, too".into(), uuid.into()],
+                ..receipt(Stage::Complete)
+            };
+            let disk = gpt_disk(8 << 20, 512, &[("a", 1, 2), ("b", 3, 4)]);
+            let content = check(bearing(&receipt, disk));
+            let receipt = Box::new(receipt);
+            assert_eq!(content, expected.unwrap_or(Content::Ours { receipt }));
+        }
         let orphan = "the receipt of generation 3 of machine `node1`, without its partition table";
         let mut damaged = table;
         damaged[512..1024].fill(0);

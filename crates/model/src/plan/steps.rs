@@ -155,6 +155,7 @@ fn receipt(
         blank_data_disks: disks.blank.iter().map(|disk| disk.id()).collect(),
         appliance: Some(circumstances.appliance.to_owned()),
         confirmation: circumstances.confirmation,
+        partitions: Vec::new(),
         signature: None,
     }
 }

@@ -57,13 +57,9 @@ fn doubt(receipt: &Receipt, seal: Seal, known: Option<&Receipt>) -> Option<Strin
     Some(format!("{words}, by a receipt {why}"))
 }
 
-/// Whether two receipts differ in nothing but their signatures.
+/// Whether two receipts were planned alike, whoever signed them.
 fn says_the_same(left: &Receipt, right: &Receipt) -> bool {
-    let unsigned = |receipt: &Receipt| Receipt {
-        signature: None,
-        ..receipt.clone()
-    };
-    unsigned(left) == unsigned(right)
+    left.planned() == right.planned()
 }
 
 /// The hardware as it is by now, where the machine was last looked at before its installation: for whoever
