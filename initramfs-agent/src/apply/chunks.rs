@@ -1,5 +1,5 @@
-//! write-image from an imported image: its chunks are fetched, unpacked, checked and written by as many
-//! threads as there are processors.
+//! write-image from an imported image: its chunks are fetched, unpacked, checked and written by two threads
+//! for each processor, so that one unpacks while another waits for the wire.
 //!
 //! Nothing is written that has not been compared with its hash. What a former installation left is
 //! compared first where the plan says so: a cut-off installation goes on where it was, and a
@@ -112,10 +112,10 @@ fn copy<D: Device + Send + Sync>(
         fetched: AtomicU64::new(0),
         written: AtomicU64::new(0),
     };
-    let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
+    let processors = std::thread::available_parallelism().map_or(1, |count| count.get());
     let outcomes = std::thread::scope(|scope| {
         let start = |_| scope.spawn(|| work.run());
-        let started: Vec<_> = (0..threads.clamp(2, THREADS)).map(start).collect();
+        let started: Vec<_> = (0..THREADS.min(2 * processors)).map(start).collect();
         let mut told = Instant::now();
         while !started.iter().all(|thread| thread.is_finished()) {
             std::thread::sleep(LOOK);

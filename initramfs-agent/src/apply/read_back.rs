@@ -11,7 +11,8 @@ use hardway_model::identity::Sha256;
 
 use super::disk::{Device, TargetDisk};
 
-/// Threads at most: each holds one chunk.
+/// Threads at most, two for each processor: one hashes while another waits for the disk. Each holds one
+/// chunk.
 const THREADS: usize = 8;
 
 /// What write-image put on the disk.
@@ -48,10 +49,10 @@ impl Written {
         disk.forget().context("forgetting what was written")?;
         let disk = &*disk;
         let next = AtomicUsize::new(0);
-        let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
+        let processors = std::thread::available_parallelism().map_or(1, |count| count.get());
         let outcomes = std::thread::scope(|scope| {
             let start = |_| scope.spawn(|| self.compare_next(disk, &next));
-            let started: Vec<_> = (0..threads.clamp(2, THREADS)).map(start).collect();
+            let started: Vec<_> = (0..THREADS.min(2 * processors)).map(start).collect();
             let ended = started.into_iter().map(std::thread::ScopedJoinHandle::join);
             ended.collect::<Vec<_>>()
         });
