@@ -49,6 +49,9 @@ pub enum HttpError {
         /// Bytes that came.
         found: usize,
     },
+    /// It was not asked: what it was for has failed already.
+    #[error("it is not wanted any more")]
+    GivenUp,
     /// The answer is not what was agreed.
     #[error("reading the answer of {url}")]
     Decode {
@@ -66,7 +69,7 @@ impl HttpError {
             Self::Transport { .. } => true,
             Self::Status { status, .. } => *status >= 500 || *status == 429,
             Self::Length { .. } => true,
-            Self::Refused(_) | Self::Decode { .. } => false,
+            Self::Refused(_) | Self::GivenUp | Self::Decode { .. } => false,
         }
     }
 }

@@ -5,10 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::artifacts::Artifacts;
 use crate::disk;
+use crate::tools::run;
 use crate::working_copy::WorkingCopy;
 
 /// What the appliance has to run in.
@@ -44,7 +45,9 @@ pub fn compose(
     if images_are_exchanged {
         command.arg("--no-verify-images");
     }
-    run(&mut command).context("composing the appliance's disk")
+    run(&mut command)
+        .context("composing the appliance's disk")
+        .map(drop)
 }
 
 /// Replaces cluster.yaml on the CONFIG partition of an appliance's disk that is switched off.
@@ -56,21 +59,7 @@ pub fn replace_config(appliance_disk: &Path, cluster_file: &Path) -> Result<()> 
         .arg(format!("{}@@{offset}", appliance_disk.display()))
         .arg(cluster_file)
         .arg("::cluster.yaml");
-    run(&mut command).context("replacing cluster.yaml on the CONFIG partition")
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let program = command.get_program().display().to_string();
-    let output = command
-        .output()
-        .with_context(|| format!("starting {program}"))?;
-    if !output.status.success() {
-        let said = [output.stdout, output.stderr].concat();
-        bail!(
-            "{program} ended with {}:\n{}",
-            output.status,
-            String::from_utf8_lossy(&said).trim_end()
-        );
-    }
-    Ok(())
+    run(&mut command)
+        .context("replacing cluster.yaml on the CONFIG partition")
+        .map(drop)
 }

@@ -50,6 +50,7 @@ pub mod scenarios;
 pub mod segment;
 pub mod serial;
 pub mod table;
+pub mod tools;
 pub mod up;
 pub mod vm;
 pub mod working_copy;

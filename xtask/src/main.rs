@@ -26,6 +26,7 @@ mod fuzz;
 mod initramfs;
 mod kernel;
 mod lab;
+mod loaders;
 mod manifest;
 mod mirror;
 mod modules;

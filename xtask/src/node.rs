@@ -71,6 +71,11 @@ pub fn build(mirror: Option<&str>) -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// The suite that the image is made from.
+pub fn suite() -> Result<String> {
+    Ok(Recipe::load(&workspace::recipe("node"))?.suite)
+}
+
 /// Has `hardway` import the image, unless it is imported already, and deletes what is of others.
 pub fn import(folder: &Path, hardway: &Path) -> Result<()> {
     let image = folder.join(IMAGE);

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::Subcommand;
 
 use crate::binaries::{self, Program};
-use crate::{daemons, lab, process, setup, workspace};
+use crate::{daemons, lab, loaders, process, setup, workspace};
 
 /// What the real clients come in.
 const CLIENTS: &[(&str, &str)] = &[
@@ -112,6 +112,10 @@ fn interop(name: Option<&str>) -> Result<()> {
 }
 
 fn scenarios(name: Option<&str>) -> Result<()> {
+    {
+        let _lock = workspace::lock()?;
+        loaders::fetch(None)?;
+    }
     let words = name.into_iter().map(str::to_owned);
     in_labs("test", words).context("running the scenarios")
 }

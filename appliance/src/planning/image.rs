@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use hardway_ignition::operation::disks::TableEntry;
 use hardway_model::desired::Compression;
+use hardway_recognition::table;
 
 use crate::unpack::unpacked;
 
@@ -44,11 +45,17 @@ impl ImageTable {
     }
 
     fn of_head(head: &[u8], sector_size: u32) -> Result<Self> {
-        const PROTECTIVE: u8 = 0xee;
-        if head.get(510..512) != Some(&[0x55, 0xaa]) {
+        let sector = head.first_chunk::<512>();
+        let Some(record) = sector.and_then(|sector| table::mbr(sector, sector_size)) else {
             bail!("there is none");
+        };
+        if record.is_empty() {
+            bail!("there are no partitions in it: a whole disk is expected, not a filesystem");
         }
-        if !(0..4).any(|number| head[446 + 16 * number + 4] == PROTECTIVE) {
+        if !record
+            .iter()
+            .any(|entry| entry.mbr_type == table::PROTECTIVE)
+        {
             return Ok(Self::Mbr);
         }
         let Some(table) = gpt(head, sector_size) else {
@@ -196,6 +203,15 @@ mod tests {
             "it is made for sectors of 4096 bytes, the disk has 512"
         );
         assert_eq!(failure(&[0; 4096], 512), "there is none");
+        // A boot sector of FAT says that it starts, too, and has a program where entries would be.
+        let mut filesystem = [0; 4096];
+        filesystem[510..512].copy_from_slice(&[0x55, 0xaa]);
+        assert_eq!(
+            failure(&filesystem, 512),
+            "there are no partitions in it: a whole disk is expected, not a filesystem"
+        );
+        filesystem[446] = b'N';
+        assert_eq!(failure(&filesystem, 512), "there is none");
         let mut damaged = gpt_disk(4 << 20, 512, &[("root", 1, 2)]);
         damaged[512 + 40] ^= 1;
         assert_eq!(failure(&damaged, 512), "its GPT is damaged");

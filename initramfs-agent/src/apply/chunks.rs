@@ -18,7 +18,7 @@ use hardway_model::messages::AgentEvent;
 use super::disk::{Device, TargetDisk};
 use super::read_back::Written;
 use super::table;
-use crate::http::Appliance;
+use crate::http::{Appliance, HttpError};
 use crate::patience::patiently;
 use crate::reports::Reports;
 
@@ -169,7 +169,10 @@ impl<D: Device + Send + Sync> Work<'_, D> {
                 break;
             }
             if let Err(error) = self.put(first..count.min(first + RUN)) {
-                self.is_over.store(true, Ordering::Relaxed);
+                // The first failure is the one that is told; the others' tries end with it.
+                if self.is_over.swap(true, Ordering::Relaxed) {
+                    break;
+                }
                 return Err(error);
             }
         }
@@ -276,7 +279,12 @@ impl<D: Device + Send + Sync> Work<'_, D> {
             return Ok(Vec::new());
         }
         let path = self.source.data;
-        let bytes = patiently(self.reports, || self.appliance.part(path, part.clone()));
+        let bytes = patiently(self.reports, || {
+            if self.is_over.load(Ordering::Relaxed) {
+                return Err(HttpError::GivenUp);
+            }
+            self.appliance.part(path, part.clone())
+        });
         let bytes = bytes.with_context(|| format!("fetching {path}"))?;
         self.fetched
             .fetch_add(bytes.len() as u64, Ordering::Relaxed);

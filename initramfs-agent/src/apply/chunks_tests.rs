@@ -50,8 +50,8 @@ struct Server {
     asked: Arc<Mutex<Vec<(usize, usize)>>>,
 }
 
-/// What becomes of the data's answers, by the number of the request.
-type Fate = fn(usize, Vec<u8>) -> Vec<u8>;
+/// What becomes of the data's answers, by the number of the request and its first byte.
+type Fate = fn(usize, usize, Vec<u8>) -> Vec<u8>;
 
 fn serve(index: Vec<u8>, data: Vec<u8>, fate: Fate) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -94,7 +94,7 @@ fn answer(
                 let mut asked = asked.lock().unwrap();
                 asked.push((first, last));
                 let body = data[first..=last].to_vec();
-                ("206 Partial Content", fate(asked.len(), body))
+                ("206 Partial Content", fate(asked.len(), first, body))
             }
             _ => ("200 OK", index.to_vec()),
         };
@@ -111,7 +111,7 @@ fn answer(
     }
 }
 
-fn as_it_is(_: usize, body: Vec<u8>) -> Vec<u8> {
+fn as_it_is(_: usize, _: usize, body: Vec<u8>) -> Vec<u8> {
     body
 }
 
@@ -210,7 +210,7 @@ fn differences_are_whole_blocks() {
 
 #[test]
 fn a_chunk_that_came_damaged_is_fetched_again() {
-    fn once(number: usize, mut body: Vec<u8>) -> Vec<u8> {
+    fn once(number: usize, _: usize, mut body: Vec<u8>) -> Vec<u8> {
         if number < 3 {
             body[0] ^= 0xff;
         }
@@ -227,7 +227,7 @@ fn a_chunk_that_came_damaged_is_fetched_again() {
 
 #[test]
 fn a_chunk_that_stays_damaged_is_named_and_never_written() {
-    fn always(_: usize, mut body: Vec<u8>) -> Vec<u8> {
+    fn always(_: usize, _: usize, mut body: Vec<u8>) -> Vec<u8> {
         let last = body.len() - 1;
         body[last] ^= 0xff;
         body
@@ -250,6 +250,27 @@ fn a_chunk_that_stays_damaged_is_named_and_never_written() {
         let is_untouched = content.iter().all(|byte| *byte == 0);
         assert!(is_untouched || content == place, "chunk {number}");
     }
+}
+
+#[test]
+fn one_failure_for_good_ends_the_tries_of_all() {
+    /// The first chunk is damaged for good; whatever else is asked for comes cut off, which may pass.
+    fn never(_: usize, first: usize, mut body: Vec<u8>) -> Vec<u8> {
+        let last = body.len() - 1;
+        match first {
+            0 => body[0] ^= 0xff,
+            _ => body.truncate(last),
+        }
+        body
+    }
+    let image = image();
+    let (index, data) = imported(&image);
+    let sha256 = hardway_image::hash(&index);
+    let server = serve(index, data, never);
+    let error = write_to(&mut claimed(vec![0; DISK]), &server, sha256, false).unwrap_err();
+    assert!(error.to_string().contains("chunk 0 of /data"), "{error:#}");
+    let asked = server.asked.lock().unwrap().len();
+    assert!(asked < 30, "{asked} requests");
 }
 
 #[test]

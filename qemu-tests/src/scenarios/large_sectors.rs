@@ -6,12 +6,12 @@
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
 use super::{NODE, expect_installs_begun, wait_restarted, wait_running};
 use crate::lab::{Lab, LabOptions};
+use crate::tools;
 use crate::up::default_memory;
 use crate::vm::{BootOrder, Firmware};
 
@@ -79,22 +79,10 @@ pub(super) fn play(lab: &mut Lab) -> Result<()> {
 /// Unpacks the image, gives it a table for large sectors with the same partitions, and packs it again.
 fn make_image(built: &Path, packed: &Path) -> Result<()> {
     let plain = packed.with_extension("");
-    zstd(["-d", "-q", "-f"], built, &plain)?;
+    tools::unpack(built, &plain)?;
     change_table(&plain).with_context(|| format!("changing the table of {}", plain.display()))?;
-    zstd(["-1", "-q", "-f"], &plain, packed)?;
+    tools::pack(&plain, packed)?;
     fs::remove_file(&plain).with_context(|| format!("removing {}", plain.display()))
-}
-
-fn zstd(options: [&str; 3], from: &Path, to: &Path) -> Result<()> {
-    let mut command = Command::new("zstd");
-    let output = command.args(options).arg(from).arg("-o").arg(to).output();
-    let output = output.context("starting zstd")?;
-    ensure!(
-        output.status.success(),
-        "zstd: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(())
 }
 
 fn change_table(image: &Path) -> Result<()> {

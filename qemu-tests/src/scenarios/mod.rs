@@ -32,6 +32,7 @@ mod ignition_disks;
 mod inside;
 mod large_sectors;
 mod links;
+mod loaders;
 mod lossy_segment;
 mod own_ignition;
 pub mod power_cuts;
@@ -151,6 +152,13 @@ const SCENARIOS: &[Scenario] = &[
                  have the links, addresses and MTUs of cluster.yaml",
         arrange: links::arrange,
         play: links::play,
+    },
+    Scenario {
+        name: "loaders",
+        proves: "systems that systemd-boot starts, or a unified kernel image, are handed over to by kexec with \
+                 the kernel that their loader chooses",
+        arrange: loaders::arrange,
+        play: loaders::play,
     },
     Scenario {
         name: "own-ignition",

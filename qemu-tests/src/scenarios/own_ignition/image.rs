@@ -6,7 +6,9 @@ use std::io::{Seek, SeekFrom};
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+
+use crate::tools::{self, run};
 
 const MIB: u64 = 1 << 20;
 const SECTOR: u64 = 512;
@@ -53,9 +55,7 @@ pub fn make(folder: &Path) -> Result<()> {
     for (name, partitions) in [("coreos-like", COREOS), ("flatcar-like", FLATCAR)] {
         let image = folder.join(format!("{name}.img"));
         compose(&image, partitions).with_context(|| format!("making {}", image.display()))?;
-        let mut zstd = Command::new("zstd");
-        zstd.args(["-q", "-f", "-1"]).arg(&image);
-        run(&mut zstd)?;
+        tools::pack(&image, &image.with_extension("img.zst"))?;
     }
     Ok(())
 }
@@ -126,18 +126,4 @@ fn filesystem(
     File::create(&filesystem)?.set_len(length)?;
     run(command.arg(&tree).arg(&filesystem))?;
     Ok(Some(filesystem))
-}
-
-/// Runs a program to its end; what it says of a failure is in the error.
-pub fn run(command: &mut Command) -> Result<String> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .output()
-        .with_context(|| format!("starting {program}"))?;
-    ensure!(
-        output.status.success(),
-        "{program} failed: {}",
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -18,8 +18,8 @@ use serde_json::Value;
 
 use super::{expect_timeline, wait_installed};
 use crate::lab::{Lab, LabMachine, LabOptions};
+use crate::tools::run;
 use crate::{disk, interrupt};
-use image::run;
 
 const CONFIG: &str = "configs/own-ignition";
 /// How long an installed machine may take to switch itself off.
