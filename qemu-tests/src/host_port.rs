@@ -5,13 +5,13 @@
 //! one NIC and knows nothing of the host. Its own DHCP is dropped by the segment
 //! ([`crate::segment::PortKind::Host`]), and it is `restrict`ed: the machines reach nothing outside.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::vm::end_with_parent;
 
@@ -27,17 +27,24 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// A forward from a port of 127.0.0.1 that is free now.
-    pub fn new(address: Ipv4Addr, port: u16) -> Result<Self> {
-        let host_port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .and_then(|listener| listener.local_addr())
-            .context("looking for a free port on 127.0.0.1")?
-            .port();
-        Ok(Self {
-            address,
-            port,
-            host_port,
-        })
+    /// Forwards to each of these ports of machines, from ports of 127.0.0.1 that are free now. All are held
+    /// until the last is found, so that none is found twice.
+    pub fn to_all(wanted: &[(Ipv4Addr, u16)]) -> Result<Vec<Self>> {
+        let listen = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let held: Result<Vec<_>, _> = wanted.iter().map(listen).collect();
+        let looking = "looking for a free port on 127.0.0.1";
+        let forward = |(listener, (address, port)): (&TcpListener, &(Ipv4Addr, u16))| {
+            Ok(Self {
+                address: *address,
+                port: *port,
+                host_port: listener.local_addr().context(looking)?.port(),
+            })
+        };
+        held.context(looking)?
+            .iter()
+            .zip(wanted)
+            .map(forward)
+            .collect()
     }
 }
 
@@ -87,6 +94,7 @@ impl Addressing {
 /// The running port. Dropping it ends the process.
 pub struct HostPort {
     process: Child,
+    log: PathBuf,
 }
 
 impl HostPort {
@@ -117,7 +125,25 @@ impl HostPort {
         let process = command
             .spawn()
             .context("starting qemu-system-x86_64 for the host's port")?;
-        Ok(Self { process })
+        Ok(Self {
+            process,
+            log: log.to_owned(),
+        })
+    }
+
+    /// Fails with QEMU's own words if it has ended: somebody has taken a port in between, say.
+    pub fn check(&mut self) -> Result<()> {
+        let Some(status) = self
+            .process
+            .try_wait()
+            .context("asking for the host's port")?
+        else {
+            return Ok(());
+        };
+        let said = fs::read_to_string(&self.log).unwrap_or_default();
+        // The command line comes first, and is long.
+        let last = said.trim().rsplit(": ").next().unwrap_or_default();
+        bail!("the host's way onto the segment ended with {status}: {last}");
     }
 }
 
@@ -150,6 +176,20 @@ fn user_network(addressing: &Addressing, forwards: &[Forward]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_forward_has_a_port_of_its_own() {
+        let wanted: Vec<_> = (0..200)
+            .map(|number| (Ipv4Addr::new(10, 77, 0, number), 22))
+            .collect();
+        let forwards = Forward::to_all(&wanted).unwrap();
+        let mut ports: Vec<u16> = forwards.iter().map(|forward| forward.host_port).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), wanted.len());
+        let found = find(&forwards, wanted[7].0, 22);
+        assert_eq!(found, Some(forwards[7].host_port));
+    }
 
     #[test]
     fn used_addresses_are_passed_over() {

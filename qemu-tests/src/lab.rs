@@ -72,7 +72,7 @@ pub struct Lab {
     forwards: Vec<Forward>,
     options: LabOptions,
     // Dropped last: the sockets' folder and the way in.
-    _host_port: HostPort,
+    host_port: HostPort,
     _sockets: tempfile::TempDir,
 }
 
@@ -155,7 +155,7 @@ impl Lab {
             machines,
             forwards,
             options,
-            _host_port: host_port,
+            host_port,
             _sockets: sockets,
         })
     }
@@ -170,6 +170,7 @@ impl Lab {
                 Ok(_) => return Ok(()),
                 Err(error) => error,
             };
+            self.host_port.check()?;
             if !self.appliance.is_on() {
                 bail!("the appliance's VM ended; see appliance.qemu.log");
             }

@@ -26,7 +26,7 @@ pub const SSH: u16 = 22;
 
 /// The appliance's UI; and of each machine ssh and the ports of its checks.
 pub(crate) fn forwards(cluster: &Cluster) -> Result<Vec<Forward>> {
-    let mut forwards = vec![Forward::new(cluster.network.address, HTTP)?];
+    let mut wanted = vec![(cluster.network.address, HTTP)];
     for machine in &cluster.machines {
         let Some(address) = machine.address else {
             continue;
@@ -39,11 +39,9 @@ pub(crate) fn forwards(cluster: &Cluster) -> Result<Vec<Forward>> {
                 .filter_map(|check| url_port(&check.http)),
         );
         ports.dedup();
-        for port in ports {
-            forwards.push(Forward::new(address, port)?);
-        }
+        wanted.extend(ports.into_iter().map(|port| (address, port)));
     }
-    Ok(forwards)
+    Forward::to_all(&wanted)
 }
 
 /// The port in `http://{{ machine.address }}:2379/health`.

@@ -22,6 +22,13 @@ pub fn run(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// A program of the system, which users other than root do not have in their PATH.
+pub fn system(program: &str) -> Command {
+    let places = ["/usr/sbin", "/sbin"].map(|folder| Path::new(folder).join(program));
+    let found = places.into_iter().find(|path| path.is_file());
+    Command::new(found.unwrap_or_else(|| program.into()))
+}
+
 /// Packs a file quickly.
 pub fn pack(plain: &Path, packed: &Path) -> Result<()> {
     zstd("-1", plain, packed)

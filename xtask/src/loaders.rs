@@ -8,6 +8,8 @@ use anyhow::{Context, Result};
 use crate::apt::Apt;
 use crate::{kernel, node, workspace};
 
+/// What they are for.
+pub const SCENARIO: &str = "loaders";
 const PACKAGE: &str = "systemd-boot-efi";
 /// Where they stand in the package.
 const FOLDER: &str = "usr/lib/systemd/boot/efi";
@@ -17,7 +19,7 @@ const PROGRAMS: [&str; 2] = ["systemd-bootx64.efi", "linuxx64.efi.stub"];
 pub fn fetch(mirror: Option<&str>) -> Result<()> {
     let apt = Apt::open(&node::suite()?, mirror)?;
     let unpacked = kernel::unpacked(&apt, &apt.package(PACKAGE)?)?;
-    let folder = workspace::out().join("loaders");
+    let folder = workspace::out().join(SCENARIO);
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     for program in PROGRAMS {
         let from = unpacked.join(FOLDER).join(program);

@@ -112,7 +112,7 @@ fn interop(name: Option<&str>) -> Result<()> {
 }
 
 fn scenarios(name: Option<&str>) -> Result<()> {
-    {
+    if name.is_none_or(|name| loaders::SCENARIO.contains(name)) {
         let _lock = workspace::lock()?;
         loaders::fetch(None)?;
     }

@@ -86,7 +86,7 @@ impl MachineState {
 /// An installation that the agent has orders to make.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedInstallation {
-    /// What will stand on the disk.
+    /// What will stand on the disk, but for what the agent adds.
     pub receipt: Receipt,
     /// Ids of the disks whose grants the first write spends.
     #[serde(default)]

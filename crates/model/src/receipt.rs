@@ -56,9 +56,9 @@ pub struct Receipt {
     /// where on the others it finds what the configuration keeps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blank_data_disks: Vec<String>,
-    /// PARTUUIDs of the first partitions that stood there when the installation was complete. A table
-    /// without any of them is somebody else's. Empty where they are not known: from an older agent, or in
-    /// a plan.
+    /// GUIDs of the first partitions that stood there when the installation was complete. A table without
+    /// any of them is somebody else's. Empty where nothing is said of that: in a plan, by an older agent,
+    /// of an MBR, and of an image that may make a table of its own at its first start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partitions: Vec<String>,
     /// By whom it is signed; `None` from an older appliance.
@@ -126,7 +126,7 @@ impl Receipt {
 
     /// Whether a table with these partitions can be the one that the installation left.
     pub fn fits(&self, partitions: &[String]) -> bool {
-        let is_known = |uuid| partitions.contains(uuid);
+        let is_known = |guid| partitions.contains(guid);
         self.partitions.is_empty() || self.partitions.iter().any(is_known)
     }
 
@@ -222,7 +222,7 @@ mod tests {
     fn what_is_signed_has_no_signature_and_no_absent_fields() {
         let signed = Receipt {
             stage: Stage::Writing,
-            partitions: vec!["12345678-01".into()],
+            partitions: vec!["0B0B0B0B-0B0B-0B0B-0B0B-0B0B0B0B0B0B".into()],
             signature: Some(ReceiptSignature {
                 key: "ab".into(),
                 value: "cd".into(),
@@ -241,18 +241,18 @@ mod tests {
 
     #[test]
     fn a_table_of_other_partitions_is_not_the_one_that_was_left() {
-        let uuids = |names: &[&str]| -> Vec<String> {
+        let guids = |names: &[&str]| -> Vec<String> {
             names.iter().map(|name| (*name).to_owned()).collect()
         };
         let left = |names: &[&str]| Receipt {
-            partitions: uuids(names),
+            partitions: guids(names),
             ..receipt()
         };
         // The system has taken one partition away and made another.
-        assert!(left(&["a", "b"]).fits(&uuids(&["b", "c"])));
-        assert!(!left(&["a", "b"]).fits(&uuids(&["c"])));
+        assert!(left(&["a", "b"]).fits(&guids(&["b", "c"])));
+        assert!(!left(&["a", "b"]).fits(&guids(&["c"])));
         assert!(!left(&["a", "b"]).fits(&[]));
-        assert!(left(&[]).fits(&uuids(&["c"])), "it is not known");
+        assert!(left(&[]).fits(&guids(&["c"])), "it is not known");
     }
 
     #[test]

@@ -9,9 +9,10 @@ use hardway_model::desired::{
 use hardway_model::identity::Sha256;
 use hardway_model::inventory::{Content, Disk};
 use hardway_model::plan::{
-    Circumstances, Decision, Grant, Growth, Preparation, Step, ToolboxSegment, begins_blank, plan,
+    Circumstances, Decision, Grant, Growth, Preparation, Step, ToolboxSegment, begins_blank,
+    believable, plan,
 };
-use hardway_model::receipt::Stage;
+use hardway_model::receipt::{Seal, Stage};
 
 /// The system goes to `/dev/vda`, whatever else there is.
 fn wanted(wipe: WipePolicy) -> DesiredMachine {
@@ -153,6 +154,35 @@ fn an_installation_that_was_cut_off_begins_anew_on_what_was_blank_and_nowhere_el
         foreign(),
         ["refused", "refused", "kept", "kept by grant"],
     );
+}
+
+/// The system disk was erased by hand, receipt and all left in its gap: its data disks are not erased with it.
+#[test]
+fn the_data_of_an_installation_that_was_complete_is_not_that_of_one_that_was_cut_off() {
+    let shown = inventory(vec![
+        disk('a', 8, with_receipt(Stage::Writing, 1, true)),
+        disk('b', 8, foreign()),
+    ]);
+    let Content::Ours { receipt: known } = with_receipt(Stage::Complete, 1, true) else {
+        panic!("no receipt");
+    };
+    let mut other = (*known).clone();
+    other.time += 1;
+    let erased = Some((vec!["/dev/vdb"], vec!["/dev/vdb"]));
+    for (known, expected) in [
+        (None, &erased),
+        (Some(&other), &erased),
+        (Some(&*known), &None),
+    ] {
+        let believed = believable(&shown, known, |_| Seal::Own);
+        let decision = decide(
+            &wanted(WipePolicy::Never),
+            believed.disks,
+            &preparation("b"),
+            &[],
+        );
+        assert_eq!(&prepared(&decision), expected, "{known:?}");
+    }
 }
 
 #[test]

@@ -35,18 +35,18 @@ pub struct Partition {
     pub name: String,
     /// MBR type byte; 0 in a GPT.
     pub mbr_type: u8,
-    /// Its PARTUUID: the GUID in a GPT, in upper case; the table's signature and the number in an MBR,
-    /// and empty where the signature is zero.
-    pub uuid: String,
+    /// Its own GUID in a GPT, in upper case; empty in an MBR.
+    pub guid: String,
     /// Partition type of a GPT, as its bytes stand there; zeros in an MBR.
     pub type_guid: [u8; 16],
 }
 
 impl Table {
-    /// PARTUUIDs of its partitions, without those that have none.
-    pub fn uuids(&self) -> Vec<String> {
-        let named = self.partitions.iter().filter(|p| !p.uuid.is_empty());
-        named.map(|partition| partition.uuid.clone()).collect()
+    /// GUIDs of its partitions; none in an MBR, where all of them hang on one number that systems
+    /// change.
+    pub fn guids(&self) -> Vec<String> {
+        let named = self.partitions.iter().filter(|p| !p.guid.is_empty());
+        named.map(|partition| partition.guid.clone()).collect()
     }
 
     /// Reads the table of a disk with that logical sector size. A GPT whose primary header is
@@ -83,7 +83,7 @@ impl Table {
                     .saturating_mul(bytes),
                 name: entry.partition_name.as_str().to_owned(),
                 mbr_type: 0,
-                uuid: layout::guid(&entry.unique_partition_guid),
+                guid: layout::guid(&entry.unique_partition_guid),
                 type_guid: entry.partition_type_guid,
             })
             .collect();
@@ -103,7 +103,6 @@ pub fn mbr(sector: &[u8; 512], sector_size: u32) -> Option<Vec<Partition>> {
     if sector[510..] != [0x55, 0xaa] {
         return None;
     }
-    let signature = u32::from_le_bytes([sector[440], sector[441], sector[442], sector[443]]);
     let mut partitions = Vec::new();
     for (number, entry) in (1..).zip(sector[446..510].chunks_exact(16)) {
         if entry[0] & 0x7f != 0 {
@@ -119,10 +118,7 @@ pub fn mbr(sector: &[u8; 512], sector_size: u32) -> Option<Vec<Partition>> {
                 length: u64::from(sectors(12)) * u64::from(sector_size),
                 name: String::new(),
                 mbr_type: entry[4],
-                uuid: match signature {
-                    0 => String::new(),
-                    signature => format!("{signature:08X}-{number:02X}"),
-                },
+                guid: String::new(),
                 type_guid: [0; 16],
             });
         }
@@ -158,7 +154,6 @@ mod tests {
     fn mbr_with_a_gap_between_entries() {
         let mut sector = vec![0; 512];
         sector[510..].copy_from_slice(&[0x55, 0xaa]);
-        sector[440..444].copy_from_slice(&0x1a2b_3c4d_u32.to_le_bytes());
         sector[446 + 16] = 0x80;
         sector[446 + 20] = 0x83;
         sector[446 + 24..446 + 32].copy_from_slice(&[0, 8, 0, 0, 0, 0x10, 0, 0]);
@@ -170,7 +165,7 @@ mod tests {
             length: 2 << 20,
             name: String::new(),
             mbr_type: 0x83,
-            uuid: "1A2B3C4D-02".into(),
+            guid: String::new(),
             type_guid: [0; 16],
         };
         assert_eq!(table.partitions, [expected]);

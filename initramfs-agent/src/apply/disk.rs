@@ -167,36 +167,32 @@ impl<D: Device> TargetDisk<D> {
         self.device.forget()
     }
 
-    /// Makes the disk boot: the rest of the first MiB with the receipt, then the table, then the sector
-    /// that every firmware begins with, then the copy of the table, each on the medium before the next. A
-    /// sector is written or not; of several, any may be, when the power goes.
+    /// Makes the disk boot: the first MiB with the table's entries, then the receipt, then the table's
+    /// header, then the sector that every firmware begins with, then the copy of the table, each on the
+    /// medium before the next. A sector is written or not; of several, any may be, when the power goes.
     pub fn commit(&mut self, receipt: &Receipt) -> Result<()> {
         let record = receipt.encode().context("encoding the receipt")?;
         copy(&mut self.head, receipt::OFFSET, &record);
         let sector = self.sector_size() as usize;
-        // MBR and GPT header, also on a disk with sectors of 4096 bytes.
-        let first = (2 * sector).max(4096);
-        let parts = [
-            ("the first MiB", first as u64, &self.head[first..]),
-            (
-                "the partition table",
-                sector as u64,
-                &self.head[sector..first],
-            ),
-            ("the boot sector", 0, &self.head[..sector]),
-            (
-                "the copy of the partition table",
-                self.tail_start,
-                &self.tail[..],
-            ),
-        ];
-        for (what, offset, bytes) in parts {
-            self.device
-                .write(bytes, offset)
-                .and_then(|()| self.device.sync())
-                .with_context(|| format!("writing {what}"))?;
-        }
-        Ok(())
+        let entries = 2 * sector;
+        let start = receipt::OFFSET as usize;
+        let end = start + receipt::LENGTH;
+        let (device, head) = (&mut self.device, &self.head);
+        let mut put = |what: &str, offset: u64, bytes: &[u8]| {
+            let written = device.write(bytes, offset).and_then(|()| device.sync());
+            written.with_context(|| format!("writing {what}"))
+        };
+        // That of stage `writing` stays for now.
+        put("the first MiB", entries as u64, &head[entries..start])?;
+        put("the end of the first MiB", end as u64, &head[end..])?;
+        put("the receipt", receipt::OFFSET, &head[start..end])?;
+        put("the partition table", sector as u64, &head[sector..entries])?;
+        put("the boot sector", 0, &head[..sector])?;
+        put(
+            "the copy of the partition table",
+            self.tail_start,
+            &self.tail,
+        )
     }
 
     /// Where a byte goes, and where that stretch ends.

@@ -116,15 +116,19 @@ pub fn install(before: Vec<u8>, sector_size: u32) -> TargetDisk<Recorder> {
     table::settle(&mut disk).unwrap();
     assert!(table::grow(&mut disk, None).unwrap().is_some());
     disk.sync().unwrap();
-    disk.commit(&receipt(Stage::Complete)).unwrap();
+    let receipt = table::told(&receipt(Stage::Complete), &mut disk).unwrap();
+    disk.commit(&receipt).unwrap();
     disk
 }
 
-fn stage(disk: &[u8]) -> Option<Stage> {
+fn found(disk: &[u8]) -> Receipt {
     let at = receipt::OFFSET as usize;
-    Receipt::decode(&disk[at..at + receipt::LENGTH])
-        .ok()
-        .map(|receipt| receipt.stage)
+    Receipt::decode(&disk[at..at + receipt::LENGTH]).unwrap()
+}
+
+/// The GUID of equal bytes.
+fn of_bytes(byte: &str) -> String {
+    [4, 2, 2, 2, 6].map(|count| byte.repeat(count)).join("-")
 }
 
 fn table_of(disk: &[u8], sector_size: u32) -> Option<Table> {
@@ -141,7 +145,11 @@ fn the_finished_disk_is_the_image_with_a_grown_table_and_a_receipt() {
             image(u64::from(sector_size))[MIB..7 * MIB]
         );
         assert_eq!(&bytes[..4], b"BOOT", "the boot code stays");
-        assert_eq!(stage(bytes), Some(Stage::Complete));
+        let expected = Receipt {
+            partitions: ["01", "02"].map(of_bytes).to_vec(),
+            ..receipt(Stage::Complete)
+        };
+        assert_eq!(found(bytes), expected);
         let covered = u32::from_le_bytes(bytes[458..462].try_into().unwrap());
         assert_eq!(covered, (SIZE / sector_size as usize - 1) as u32);
         let table = table_of(bytes, sector_size).unwrap();
@@ -242,5 +250,5 @@ fn a_regular_file_stands_in_for_a_block_device() {
     disk.commit(&receipt(Stage::Complete)).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     assert_eq!(bytes[MIB..7 * MIB], image(512)[MIB..7 * MIB]);
-    assert_eq!(stage(&bytes), Some(Stage::Complete));
+    assert_eq!(found(&bytes), receipt(Stage::Complete));
 }

@@ -8,7 +8,7 @@ use hardway_model::desired::ConfigApplier;
 use hardway_model::inventory::Disk;
 use hardway_model::messages::AgentEvent;
 use hardway_model::plan::DiskBinding;
-use hardway_model::receipt::{self, Receipt};
+use hardway_model::receipt::Receipt;
 use hardway_userspace::mounts::Flags;
 
 use super::content::Sources;
@@ -35,6 +35,8 @@ pub struct Installation {
     disk: Option<TargetDisk<BlockDevice>>,
     /// What write-image put on it.
     written: Option<Written>,
+    /// The configuration is left for the image's own Ignition.
+    has_own_ignition: bool,
 }
 
 impl Installation {
@@ -113,8 +115,8 @@ impl Installation {
         drop(self.disk.take());
     }
 
-    /// Makes the disk boot, when everything else is at its place.
-    pub fn commit(&mut self, receipt: &Receipt) -> Result<String> {
+    /// Makes the disk boot, when everything else is at its place, and gives the receipt that stands on it.
+    pub fn commit(&mut self, receipt: &Receipt) -> Result<Receipt> {
         self.unmount()?;
         self.opened.close()?;
         // All that was written to other disks. What is unmounted is on its disk; this waits for every
@@ -122,15 +124,16 @@ impl Installation {
         if self.prepared {
             rustix::fs::sync();
         }
+        let has_own_ignition = self.has_own_ignition;
         let disk = self.disk()?;
         disk.sync()?;
-        let mut partitions = table::read(disk)?.uuids();
-        partitions.truncate(receipt::PARTITIONS);
-        disk.commit(&Receipt {
-            partitions,
-            ..receipt.clone()
-        })?;
-        Ok("the disk boots".to_owned())
+        let receipt = match has_own_ignition {
+            // It may make another table at its first start.
+            true => receipt.clone(),
+            false => table::told(receipt, disk)?,
+        };
+        disk.commit(&receipt)?;
+        Ok(receipt)
     }
 
     /// The claimed disk.
@@ -186,6 +189,7 @@ impl Installation {
         execution: &mut Execution<'_>,
     ) -> Result<&Mounted> {
         let place = Place::of(applier);
+        self.has_own_ignition |= place.is_some();
         if self
             .mounted
             .as_ref()

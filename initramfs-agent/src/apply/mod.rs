@@ -213,11 +213,9 @@ fn run(
             )
         }
         Step::CommitDisk { receipt } => {
-            let summary = installation.commit(receipt)?;
-            let receipt = receipt.clone();
-            let receipt = Box::new(receipt);
+            let receipt = Box::new(installation.commit(receipt)?);
             execution.reports.event(AgentEvent::Installed { receipt });
-            Ok(summary)
+            Ok("the disk boots".to_owned())
         }
         Step::SetBootEntries { variables, summary } => Ok(
             match boot_variables::write(Path::new(boot_variables::FOLDER), variables) {

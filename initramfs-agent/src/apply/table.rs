@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use anyhow::{Context, Result, bail};
 
 use super::disk::{Device, TargetDisk};
+use hardway_model::receipt::{self, Receipt};
 use hardway_recognition::table::{Kind, Table};
 
 /// Checks that what was written is a disk with partitions that this disk can boot, and gives the
@@ -73,6 +74,16 @@ fn room_behind(table: &gptman::GPT, number: u32) -> Result<u64> {
         .filter(|start| *start > partition.starting_lba)
         .min();
     Ok(next.map_or(table.header.last_usable_lba, |start| start - 1))
+}
+
+/// A receipt that tells the partitions as they will stand on the disk.
+pub fn told<D: Device>(receipt: &Receipt, disk: &mut TargetDisk<D>) -> Result<Receipt> {
+    let mut partitions = read(disk)?.guids();
+    partitions.truncate(receipt::PARTITIONS);
+    Ok(Receipt {
+        partitions,
+        ..receipt.clone()
+    })
 }
 
 /// The table as it will stand on the disk.

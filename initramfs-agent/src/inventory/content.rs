@@ -39,14 +39,16 @@ pub fn look(
             if !had_table && head[..512].iter().all(|byte| *byte == 0) {
                 table = None;
             }
-            let is_bare =
-                table.is_none() && !had_table && signatures::find(disk, 0, size)?.is_empty();
-            // The complete receipt reaches the disk just before the table does. A disk with the
-            // one and nothing else in front was cut off in between: it does not boot.
+            let is_bare = table.is_none()
+                && !had_table
+                && is_begun(&receipt, &head, sector_size)
+                && signatures::find(disk, 0, size)?.is_empty();
+            // The complete receipt reaches the disk just before the table's header does. A disk with
+            // the one and not the other was cut off in between: it does not boot.
             if is_bare {
                 receipt.stage = Stage::Writing;
             }
-            let is_of_ours = |table: &Table| receipt.fits(&table.uuids());
+            let is_of_ours = |table: &Table| receipt.fits(&table.guids());
             let is_whole =
                 receipt.stage == Stage::Complete && table.as_ref().is_some_and(is_of_ours);
             if is_bare || is_whole {
@@ -95,6 +97,15 @@ fn ours(head: &[u8]) -> Result<Receipt, ReceiptError> {
 fn is_table_copy(tail: &[u8], sector_size: u32) -> bool {
     let at = tail.len().checked_sub(sector_size as usize);
     at.is_some_and(|at| tail[at..].starts_with(b"EFI PART"))
+}
+
+/// Whether what stands before the receipt is what an installation leaves that was cut off, and not what is
+/// left of one that somebody erased: tools that destroy a table destroy its entries, or the mark of the
+/// boot sector alone. A complete receipt stands there only when the entries do, and before the boot sector.
+fn is_begun(receipt: &Receipt, head: &[u8], sector_size: u32) -> bool {
+    let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+    let entries = 2 * sector_size as usize..receipt::OFFSET as usize;
+    receipt.stage == Stage::Writing || (is_zero(&head[..512]) && !is_zero(&head[entries]))
 }
 
 /// Partitioning tools and `mkfs` leave the bytes where the receipt stands alone, so that it outlives
@@ -248,16 +259,17 @@ mod tests {
     fn a_receipt_is_complete_only_with_a_table() {
         let installed = with_receipt(Stage::Complete, gpt_disk(8 << 20, 512, &[("root", 1, 2)]));
         assert_eq!(check(installed), of_ours(Stage::Complete));
-        for stage in [Stage::Writing, Stage::Complete] {
-            let cut_off = with_receipt(stage, vec![0; 8 << 20]);
+        let cut_off = with_receipt(Stage::Writing, vec![0; 8 << 20]);
+        assert_eq!(check(cut_off), of_ours(Stage::Writing));
+        // The table's entries are there, then its header, too; neither the boot sector before it nor the
+        // copy behind it.
+        for missing in [1024, 512] {
+            let mut cut_off = gpt_disk(8 << 20, 512, &[("root", 1, 2)]);
+            cut_off[..missing].fill(0);
+            cut_off[(8 << 20) - 512..].fill(0);
+            let cut_off = with_receipt(Stage::Complete, cut_off);
             assert_eq!(check(cut_off), of_ours(Stage::Writing));
         }
-        // The table is there, and neither the boot sector before it nor the copy behind it.
-        let mut cut_off = gpt_disk(8 << 20, 512, &[("root", 1, 2)]);
-        cut_off[..512].fill(0);
-        cut_off[(8 << 20) - 512..].fill(0);
-        let cut_off = with_receipt(Stage::Complete, cut_off);
-        assert_eq!(check(cut_off), of_ours(Stage::Writing));
         let mut damaged = with_receipt(Stage::Complete, vec![0; 8 << 20]);
         damaged[receipt::OFFSET as usize + 20] ^= 1;
         assert_eq!(check(damaged), foreign(&["damaged receipt: checksum"]));
@@ -303,6 +315,16 @@ mod tests {
             foreign(&[orphan]),
             "the table is damaged, and its copy shows that it was there"
         );
+        // As `sgdisk --zap-all` leaves it, and `wipefs --all`, which takes the marks alone.
+        let zapped = with_receipt(Stage::Complete, vec![0; 8 << 20]);
+        assert_eq!(check(zapped), foreign(&[orphan]));
+        let mut wiped = gpt_disk(8 << 20, 512, &[("root", 1, 2)]);
+        let copy = (8 << 20) - 512;
+        for mark in [510..512, 512..520, copy..copy + 8] {
+            wiped[mark].fill(0);
+        }
+        let wiped = with_receipt(Stage::Complete, wiped);
+        assert_eq!(check(wiped), foreign(&[orphan]));
         let mut formatted = vec![0; 8 << 20];
         formatted[..4].copy_from_slice(b"XFSB");
         assert_eq!(

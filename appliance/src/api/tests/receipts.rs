@@ -3,7 +3,7 @@
 use hardway_model::lifecycle::Severity;
 use hardway_model::plan::Arming;
 use hardway_model::preview::Preview;
-use hardway_model::receipt::Receipt;
+use hardway_model::receipt::{Receipt, Stage};
 
 use super::*;
 
@@ -77,6 +77,27 @@ async fn an_appliance_without_its_state_takes_a_machine_over_and_believes_its_sy
     let (status, _) = appliance.post("/agent/v1/running", None, &running).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
     assert_eq!(row(&appliance, "node1").await.phase, Phase::Running);
+}
+
+/// The agent reads a complete receipt so where there is no table.
+#[tokio::test]
+async fn a_complete_installation_whose_table_is_gone_is_not_one_that_was_cut_off() {
+    let appliance = Appliance::start().await;
+    let (mut receipt, _) = installed(&appliance).await;
+    receipt.stage = Stage::Writing;
+    let token = boot_the_agent(&appliance).await;
+    let (_, text) = hello(&appliance, &token, showing(receipt.clone())).await;
+    let Orders::Hold { reason, .. } = parse(&text) else {
+        panic!("{text}");
+    };
+    let doubt = "by a receipt of one that was complete, and whose partition table is gone";
+    assert!(reason.contains(doubt), "{reason}");
+
+    // Where no installation is on record, it is what it says.
+    let appliance = Appliance::start().await;
+    let token = boot(&appliance, SCRIPT).await;
+    let (_, text) = hello(&appliance, &token, showing(receipt)).await;
+    execute(&text);
 }
 
 /// A machine that is known shows a receipt that this appliance did not write as it stands.

@@ -7,7 +7,7 @@
 
 use super::{Decision, DiskBinding, Plan, Step};
 use crate::inventory::{Content, Disk, Inventory};
-use crate::receipt::{Receipt, Seal};
+use crate::receipt::{Receipt, Seal, Stage};
 
 /// Generations above this are nobody's: a machine is not installed a million times.
 const HIGHEST_GENERATION: u32 = 1_000_000;
@@ -43,6 +43,9 @@ fn doubt(receipt: &Receipt, seal: Seal, known: Option<&Receipt>) -> Option<Strin
         receipt: Box::new(receipt.clone()),
     });
     let why = match (seal, known) {
+        (_, Some(known)) if was_complete(receipt, known) => {
+            "of one that was complete, and whose partition table is gone".to_owned()
+        }
         (Seal::Own, _) => return None,
         (Seal::Broken, _) => "whose signature is wrong".to_owned(),
         (Seal::Other | Seal::None, Some(known)) if !says_the_same(receipt, known) => format!(
@@ -55,6 +58,16 @@ fn doubt(receipt: &Receipt, seal: Seal, known: Option<&Receipt>) -> Option<Strin
         (Seal::Other | Seal::None, _) => return None,
     };
     Some(format!("{words}, by a receipt {why}"))
+}
+
+/// Whether a receipt on a disk without a table is that of an installation that was told to be complete: then
+/// no power cut took the table, but somebody, and its data disks are as full as before.
+fn was_complete(receipt: &Receipt, known: &Receipt) -> bool {
+    let completed = Receipt {
+        stage: Stage::Complete,
+        ..receipt.clone()
+    };
+    receipt.stage == Stage::Writing && says_the_same(&completed, known)
 }
 
 /// Whether two receipts were planned alike, whoever signed them.

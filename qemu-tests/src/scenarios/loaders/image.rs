@@ -6,7 +6,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::program;
 use crate::tools::{self, run};
@@ -47,8 +47,9 @@ impl Source {
         let take = |path: &str, name: &str| -> Result<PathBuf> {
             let to = folder.join(name);
             let request = format!("dump {path} {}", to.display());
-            run(Command::new("debugfs").args(["-R", &request, &filesystem]))?;
-            fs::metadata(&to).with_context(|| format!("taking {path} out of the node image"))?;
+            let said = run(tools::system("debugfs").args(["-R", &request, &filesystem]))?;
+            let length = fs::metadata(&to).map_or(0, |file| file.len());
+            ensure!(length > 0, "the node image gives no {path}: {said}");
             Ok(to)
         };
         Ok(Self {
@@ -160,7 +161,7 @@ impl Source {
 
 fn make_fat(path: &Path, files: &[(&str, PathBuf)]) -> Result<()> {
     File::create(path)?.set_len(ESP_SIZE)?;
-    run(Command::new("mkfs.vfat").args(["-F", "32"]).arg(path))?;
+    run(tools::system("mkfs.vfat").args(["-F", "32"]).arg(path))?;
     let mut made = Vec::new();
     for (to, from) in files {
         for (end, _) in to.match_indices('/') {

@@ -4,7 +4,6 @@
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom};
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -106,12 +105,12 @@ fn filesystem(
     let (files, mut command) = match content {
         Content::Nothing => return Ok(None),
         Content::Ext4(files) => {
-            let mut command = Command::new("mke2fs");
+            let mut command = tools::system("mke2fs");
             command.args(["-q", "-F", "-t", "ext4", "-L", label, "-d"]);
             (files, command)
         }
         Content::Btrfs(files) => {
-            let mut command = Command::new("mkfs.btrfs");
+            let mut command = tools::system("mkfs.btrfs");
             command.args(["--quiet", "--label", label, "--rootdir"]);
             (files, command)
         }

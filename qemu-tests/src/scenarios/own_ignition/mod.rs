@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::{expect_timeline, wait_installed};
 use crate::lab::{Lab, LabMachine, LabOptions};
-use crate::tools::run;
+use crate::tools::{self, run};
 use crate::{disk, interrupt};
 
 const CONFIG: &str = "configs/own-ignition";
@@ -103,7 +103,7 @@ fn expect_the_images_own_table(disk: &Path, image: &Path) -> Result<()> {
 fn config_on_ext4(disk: &Path) -> Result<String> {
     let offset = disk::partition_offset(disk, "boot")?;
     let filesystem = format!("{}?offset={offset}", disk.display());
-    let ask = |request: &str| run(Command::new("debugfs").args(["-R", request, &filesystem]));
+    let ask = |request: &str| run(tools::system("debugfs").args(["-R", request, &filesystem]));
     for (path, mode) in [("/ignition", "0700"), ("/ignition/config.ign", "0600")] {
         let answer = ask(&format!("stat {path}"))?;
         let words: Vec<&str> = answer.split_whitespace().collect();
@@ -202,7 +202,7 @@ mod tests {
         let coreos = folder.path().join("coreos-like.img");
         let offset = disk::partition_offset(&coreos, "boot").unwrap();
         let filesystem = format!("{}?offset={offset}", coreos.display());
-        let mut debugfs = Command::new("debugfs");
+        let mut debugfs = tools::system("debugfs");
         let files = run(debugfs.args(["-R", "ls -p /", &filesystem])).unwrap();
         assert!(files.contains("ignition.firstboot"), "{files}");
         let error = config_on_ext4(&coreos).unwrap_err();
