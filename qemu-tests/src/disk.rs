@@ -80,6 +80,26 @@ pub fn write_foreign_table(path: &Path) -> Result<()> {
     write().with_context(|| format!("writing a partition table to {}", path.display()))
 }
 
+/// Gives the disk a GPT with one partition, as partitioning tools do: the rest of its first MiB stays.
+pub fn partition_anew(path: &Path) -> Result<()> {
+    let write = || -> Result<(), gptman::Error> {
+        let mut file = File::options().read(true).write(true).open(path)?;
+        let mut table = gptman::GPT::new_from(&mut file, SECTOR, [0x6a; 16])?;
+        table[1] = gptman::GPTPartitionEntry {
+            partition_type_guid: [0xaf; 16],
+            unique_partition_guid: [0x6b; 16],
+            starting_lba: 2048,
+            ending_lba: 1 << 20,
+            attribute_bits: 0,
+            partition_name: "photographs".into(),
+        };
+        gptman::GPT::write_protective_mbr_into(&mut file, SECTOR)?;
+        table.write_into(&mut file)?;
+        Ok(())
+    };
+    write().with_context(|| format!("partitioning {}", path.display()))
+}
+
 /// Makes a Zstandard file another one that decompresses to the same bytes, so that only its hash
 /// tells: a skippable frame is appended (RFC 8878, section 3.1.2).
 pub fn append_skippable_frame(path: &Path) -> Result<()> {
