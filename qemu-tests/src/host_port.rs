@@ -141,9 +141,12 @@ impl HostPort {
             return Ok(());
         };
         let said = fs::read_to_string(&self.log).unwrap_or_default();
-        // The command line comes first, and is long.
-        let last = said.trim().rsplit(": ").next().unwrap_or_default();
-        bail!("the host's way onto the segment ended with {status}: {last}");
+        // QEMU repeats its long argument before it says what is wrong.
+        let (_, last) = said.rsplit_once(",hostfwd=").unwrap_or(("", &said));
+        bail!(
+            "the host's way onto the segment ended with {status}: {}",
+            last.trim()
+        );
     }
 }
 

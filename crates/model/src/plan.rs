@@ -168,7 +168,7 @@ pub enum Step {
     },
     /// Write the withheld head with `receipt` (stage `complete`) so that the disk boots. The last write.
     CommitDisk {
-        /// The record to leave; the agent adds the partitions.
+        /// The record to leave, to which the agent adds the partitions.
         receipt: Receipt,
     },
     /// Write boot variables of the firmware, in this order. What cannot be written is a warning: the

@@ -35,8 +35,6 @@ pub struct Installation {
     disk: Option<TargetDisk<BlockDevice>>,
     /// What write-image put on it.
     written: Option<Written>,
-    /// The configuration is left for the image's own Ignition.
-    has_own_ignition: bool,
 }
 
 impl Installation {
@@ -116,7 +114,8 @@ impl Installation {
     }
 
     /// Makes the disk boot, when everything else is at its place, and gives the receipt that stands on it.
-    pub fn commit(&mut self, receipt: &Receipt) -> Result<Receipt> {
+    /// It tells the disk's partitions where they stay.
+    pub fn commit(&mut self, receipt: &Receipt, partitions_stay: bool) -> Result<Receipt> {
         self.unmount()?;
         self.opened.close()?;
         // All that was written to other disks. What is unmounted is on its disk; this waits for every
@@ -124,13 +123,11 @@ impl Installation {
         if self.prepared {
             rustix::fs::sync();
         }
-        let has_own_ignition = self.has_own_ignition;
         let disk = self.disk()?;
         disk.sync()?;
-        let receipt = match has_own_ignition {
-            // It may make another table at its first start.
-            true => receipt.clone(),
-            false => table::told(receipt, disk)?,
+        let receipt = match partitions_stay {
+            true => table::told(receipt, disk)?,
+            false => receipt.clone(),
         };
         disk.commit(&receipt)?;
         Ok(receipt)
@@ -189,7 +186,6 @@ impl Installation {
         execution: &mut Execution<'_>,
     ) -> Result<&Mounted> {
         let place = Place::of(applier);
-        self.has_own_ignition |= place.is_some();
         if self
             .mounted
             .as_ref()

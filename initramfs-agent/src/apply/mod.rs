@@ -213,7 +213,7 @@ fn run(
             )
         }
         Step::CommitDisk { receipt } => {
-            let receipt = Box::new(installation.commit(receipt)?);
+            let receipt = Box::new(installation.commit(receipt, partitions_stay(plan))?);
             execution.reports.event(AgentEvent::Installed { receipt });
             Ok("the disk boots".to_owned())
         }
@@ -236,6 +236,15 @@ fn warn(error: &anyhow::Error, reports: &Reports) -> String {
     let text = format!("boot entries are not set: {error:#}");
     reports.event(AgentEvent::Warning { text });
     "the firmware's boot entries are left as they are".to_owned()
+}
+
+/// Whether the system leaves the table as it is: the image's own Ignition may make another one at the first
+/// start.
+fn partitions_stay(plan: &Plan) -> bool {
+    !plan.steps.iter().any(|step| match step {
+        Step::ApplyConfig { applier, .. } => own_ignition::Place::of(*applier).is_some(),
+        _ => false,
+    })
 }
 
 /// What the plan writes beside the system disk.

@@ -3,7 +3,7 @@
 //! again, though the receipt of that installation is still on it.
 //!
 //! The NIC is an e1000, so that its boot chain is played too. The node image's kernel is the cloud
-//! one, which has no driver for it: the scenario ends when the disk is complete.
+//! one, which has no driver for it: the installed system is not waited for.
 
 use anyhow::{Context, Result, bail, ensure};
 use hardway_model::lifecycle::Phase;
@@ -29,6 +29,8 @@ pub(super) fn play(lab: &mut Lab) -> Result<()> {
     let installed = wait_installed(lab, NODE)?;
     expect_installs_begun(&installed, 1)?;
     ensure!(installed.grants.is_empty(), "the grant was not spent");
+    let receipt = installed.installed.context("there is no receipt")?;
+    ensure!(!receipt.partitions.is_empty(), "it lists no partitions");
 
     lab.machine(NODE)?.vm.power_cut()?;
     disk::partition_anew(&file)?;

@@ -7,10 +7,10 @@ use hardway_model::receipt::{Receipt, Stage};
 
 use super::*;
 
-/// Installs node1 and gives back what then stands on its disk, with its system's key.
-async fn installed(appliance: &Appliance) -> (Receipt, String) {
+/// Installs node1, whose disk holds this, and gives back what then stands there, with its system's key.
+async fn installed(appliance: &Appliance, before: Content) -> (Receipt, String) {
     let token = boot(appliance, SCRIPT).await;
-    let (_, text) = hello(appliance, &token, inventory(MAC, Content::Blank)).await;
+    let (_, text) = hello(appliance, &token, inventory(MAC, before)).await;
     let (plan, key) = execute(&text);
     let receipt = plan.steps.into_iter().find_map(|step| match step {
         Step::CommitDisk { receipt } => Some(receipt),
@@ -50,7 +50,7 @@ async fn warnings(appliance: &Appliance) -> Vec<String> {
 
 #[tokio::test]
 async fn an_appliance_without_its_state_takes_a_machine_over_and_believes_its_system() {
-    let (receipt, key) = installed(&Appliance::start().await).await;
+    let (receipt, key) = installed(&Appliance::start().await, Content::Blank).await;
     let appliance = Appliance::start().await;
     let token = boot(&appliance, SCRIPT).await;
     let (_, text) = hello(&appliance, &token, showing(receipt.clone())).await;
@@ -83,14 +83,15 @@ async fn an_appliance_without_its_state_takes_a_machine_over_and_believes_its_sy
 #[tokio::test]
 async fn a_complete_installation_whose_table_is_gone_is_not_one_that_was_cut_off() {
     let appliance = Appliance::start().await;
-    let (mut receipt, _) = installed(&appliance).await;
+    let (mut receipt, _) = installed(&appliance, Content::Blank).await;
     receipt.stage = Stage::Writing;
     let token = boot_the_agent(&appliance).await;
     let (_, text) = hello(&appliance, &token, showing(receipt.clone())).await;
     let Orders::Hold { reason, .. } = parse(&text) else {
         panic!("{text}");
     };
-    let doubt = "by a receipt of one that was complete, and whose partition table is gone";
+    let doubt = "generation 1 of machine `node1` of cluster `lab`, by a receipt of an installation that is \
+                 on record as complete; its partition table is gone";
     assert!(reason.contains(doubt), "{reason}");
 
     // Where no installation is on record, it is what it says.
@@ -106,7 +107,7 @@ async fn a_receipt_that_says_more_than_the_journal_is_believed_only_if_it_is_our
     // The wanted generation, and one beyond it.
     for (generation, is_signed) in [(2, true), (2, false), (7, true), (7, false)] {
         let appliance = Appliance::start().await;
-        let (mut receipt, _) = installed(&appliance).await;
+        let (mut receipt, _) = installed(&appliance, Content::Blank).await;
         receipt.generation = generation;
         if !is_signed {
             receipt.signature = None;
@@ -148,7 +149,7 @@ async fn a_receipt_that_says_more_than_the_journal_is_believed_only_if_it_is_our
 #[tokio::test]
 async fn what_is_on_record_is_believed_unsigned() {
     let appliance = Appliance::start().await;
-    let (mut receipt, _) = installed(&appliance).await;
+    let (mut receipt, _) = installed(&appliance, Content::Blank).await;
     receipt.signature = None;
     let token = boot_the_agent(&appliance).await;
     let (_, text) = hello(&appliance, &token, showing(receipt)).await;
@@ -161,7 +162,7 @@ async fn what_is_on_record_is_believed_unsigned() {
 
 #[tokio::test]
 async fn an_impossible_generation_is_nobodys() {
-    let (mut receipt, _) = installed(&Appliance::start().await).await;
+    let (mut receipt, _) = installed(&Appliance::start().await, Content::Blank).await;
     receipt.generation = u32::MAX;
     receipt.signature = None;
     let appliance = Appliance::start().await;
@@ -177,8 +178,20 @@ async fn an_impossible_generation_is_nobodys() {
 /// The last look at the machine was before its installation.
 #[tokio::test]
 async fn a_plan_knows_what_was_installed_since() {
+    expect_known(Content::Blank).await;
+    // An installation of the same generation that was cut off.
+    let (mut receipt, _) = installed(&Appliance::start().await, Content::Blank).await;
+    receipt.stage = Stage::Writing;
+    receipt.time -= 100;
+    receipt.signature = None;
+    let receipt = Box::new(receipt);
+    expect_known(Content::Ours { receipt }).await;
+}
+
+/// Of a machine that was installed when its disk held this, a plan tells what stands there since.
+async fn expect_known(before: Content) {
     let appliance = Appliance::start().await;
-    installed(&appliance).await;
+    installed(&appliance, before).await;
     let shown = async || -> Preview {
         let (_, text) = appliance.get("/api/v1/machines/node1/plan").await;
         parse(&text)

@@ -39,12 +39,20 @@ pub fn believable(
 
 /// Why a receipt is not believed.
 fn doubt(receipt: &Receipt, seal: Seal, known: Option<&Receipt>) -> Option<String> {
-    let words = super::describe_content(&Content::Ours {
-        receipt: Box::new(receipt.clone()),
-    });
+    let describe = |stage| {
+        super::describe_content(&Content::Ours {
+            receipt: Box::new(Receipt {
+                stage,
+                ..receipt.clone()
+            }),
+        })
+    };
+    let mut words = describe(receipt.stage);
     let why = match (seal, known) {
         (_, Some(known)) if was_complete(receipt, known) => {
-            "of one that was complete, and whose partition table is gone".to_owned()
+            words = describe(Stage::Complete);
+            "of an installation that is on record as complete; its partition table is gone"
+                .to_owned()
         }
         (Seal::Own, _) => return None,
         (Seal::Broken, _) => "whose signature is wrong".to_owned(),
@@ -61,7 +69,8 @@ fn doubt(receipt: &Receipt, seal: Seal, known: Option<&Receipt>) -> Option<Strin
 }
 
 /// Whether a receipt on a disk without a table is that of an installation that was told to be complete: then
-/// no power cut took the table, but somebody, and its data disks are as full as before.
+/// no power cut in the middle of it took the table, but somebody, or a disk that did not keep what it had
+/// flushed. Its data disks are as full as before.
 fn was_complete(receipt: &Receipt, known: &Receipt) -> bool {
     let completed = Receipt {
         stage: Stage::Complete,
@@ -79,7 +88,9 @@ fn says_the_same(left: &Receipt, right: &Receipt) -> bool {
 /// asks beforehand what would happen. The agent looks again in any case.
 pub fn remembered(inventory: &Inventory, installed: &Receipt) -> Inventory {
     let is_known = |content: &Content| match content {
-        Content::Ours { receipt } => receipt.generation == installed.generation,
+        Content::Ours { receipt } => {
+            receipt.generation == installed.generation && receipt.stage == Stage::Complete
+        }
         _ => false,
     };
     let disks = inventory.disks.iter().map(|disk| {

@@ -55,6 +55,9 @@ pub(super) fn play(lab: &mut Lab) -> Result<()> {
     ] {
         let installed = wait_installed(lab, name)?;
         expect_timeline(&installed, "for the image's own Ignition")?;
+        let receipt = installed.installed.context("there is no receipt")?;
+        // Their own Ignition may change them.
+        ensure!(receipt.partitions.is_empty(), "{:?}", receipt.partitions);
         let machine = lab.machine(name)?;
         wait_off(machine)?;
         let disk = machine.disk().to_owned();

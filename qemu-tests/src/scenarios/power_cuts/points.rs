@@ -61,7 +61,8 @@ pub fn on_machine() -> Vec<Point> {
         Word("apply-config …", 0),
         Word("install-confirmation …", 0),
         Word("commit-disk …", 0),
-        // The commit: the first MiB, the table, the boot sector, the copy of the table.
+        // The commit: before the end of the first MiB and the receipt, which come one after the other, before
+        // the table's header, the boot sector, the copy of the table.
         Sector(2047, WRITE),
         Sector(1, WRITE),
         Sector(0, WRITE),
