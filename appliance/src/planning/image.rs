@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use hardway_ignition::operation::disks::TableEntry;
 use hardway_model::desired::Compression;
+use hardway_recognition::signatures::guid;
 use hardway_recognition::table;
 
 use crate::unpack::unpacked;
@@ -126,20 +127,6 @@ fn described(number: u32, entry: &gptman::GPTPartitionEntry) -> TableEntry {
         attributes: entry.attribute_bits,
         fate: Default::default(),
     }
-}
-
-/// Mixed-endian as GPT stores it (UEFI 2.10, appendix A), in upper case.
-fn guid(bytes: &[u8; 16]) -> String {
-    let order = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
-    let digits: String = order.map(|at| format!("{:02X}", bytes[at])).concat();
-    let parts = [
-        &digits[..8],
-        &digits[8..12],
-        &digits[12..16],
-        &digits[16..20],
-        &digits[20..],
-    ];
-    parts.join("-")
 }
 
 /// The first bytes of the disk that an image makes.

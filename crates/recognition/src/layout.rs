@@ -104,19 +104,13 @@ fn described(found: &gptman::GPT, size: u64, sector_size: u32) -> PartitionTable
                     .ending_lba
                     .saturating_add(1)
                     .saturating_sub(entry.starting_lba),
-                type_guid: guid(&entry.partition_type_guid),
-                guid: guid(&entry.unique_partition_guid),
+                type_guid: signatures::guid(&entry.partition_type_guid),
+                guid: signatures::guid(&entry.unique_partition_guid),
                 label: entry.partition_name.as_str().to_owned(),
                 attributes: entry.attribute_bits,
             })
             .collect(),
     }
-}
-
-/// Mixed-endian as GPT stores it (UEFI 2.10, appendix A), in upper case.
-pub(crate) fn guid(bytes: &[u8; 16]) -> String {
-    const ORDER: [usize; 16] = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
-    signatures::uuid(&ORDER.map(|at| bytes[at])).to_uppercase()
 }
 
 #[cfg(test)]

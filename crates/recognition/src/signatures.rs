@@ -284,6 +284,12 @@ pub fn uuid(bytes: &[u8; 16]) -> String {
     parts.join("-")
 }
 
+/// A GUID, mixed-endian as GPT stores it (UEFI 2.10, appendix A), in upper case.
+pub fn guid(bytes: &[u8; 16]) -> String {
+    const ORDER: [usize; 16] = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
+    uuid(&ORDER.map(|at| bytes[at])).to_uppercase()
+}
+
 /// A UUID of nothing but zeros is none.
 fn some_uuid(bytes: &[u8]) -> Option<String> {
     let bytes: &[u8; 16] = bytes.try_into().ok()?;

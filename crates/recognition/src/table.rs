@@ -2,7 +2,7 @@
 
 use std::io::{Read, Seek, SeekFrom};
 
-use crate::layout;
+use crate::signatures;
 
 /// A partition table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Table {
                     .saturating_mul(bytes),
                 name: entry.partition_name.as_str().to_owned(),
                 mbr_type: 0,
-                guid: layout::guid(&entry.unique_partition_guid),
+                guid: signatures::guid(&entry.unique_partition_guid),
                 type_guid: entry.partition_type_guid,
             })
             .collect();
