@@ -288,7 +288,7 @@ mod tests {
         );
         // Somebody partitioned the disk anew, and the receipt stayed in the gap.
         let [kept, replaced] = ["02020202-0202-0202-0202-020202020202", "of before"];
-        for (uuid, expected) in [
+        for (guid, expected) in [
             (kept, None),
             (
                 replaced,
@@ -299,7 +299,7 @@ mod tests {
             ),
         ] {
             let receipt = Receipt {
-                partitions: vec!["of before, too".into(), uuid.into()],
+                partitions: vec!["of before, too".into(), guid.into()],
                 ..receipt(Stage::Complete)
             };
             let disk = gpt_disk(8 << 20, 512, &[("a", 1, 2), ("b", 3, 4)]);

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{NODE, expect_installs_begun, wait_restarted, wait_running};
+use super::{NODE, expect_installs_begun, own_images, wait_restarted, wait_running};
 use crate::lab::{Lab, LabOptions};
 use crate::tools;
 use crate::up::default_memory;
@@ -24,13 +24,8 @@ const MARGIN: u64 = 1 << 20;
 pub(super) fn arrange(options: &mut LabOptions) -> Result<()> {
     options.firmware = Firmware::Uefi;
     options.memory = default_memory(Firmware::Uefi);
-    // Beside the lab's own folder, which is cleared when the lab is made.
-    let folder = options.artifacts.folder().join("lab/large-sectors");
-    if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| format!("clearing {}", folder.display()))?;
-    }
+    let folder = own_images::folder(options, "large-sectors")?;
     let images = folder.join("images");
-    fs::create_dir_all(&images).with_context(|| format!("creating {}", images.display()))?;
     let built = options.artifacts.os_image(IMAGE, &folder)?;
     make_image(&built, &images.join(IMAGE_OF_LARGE_SECTORS)).context("making the image")?;
 

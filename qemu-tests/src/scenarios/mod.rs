@@ -35,6 +35,7 @@ mod links;
 mod loaders;
 mod lossy_segment;
 mod own_ignition;
+mod own_images;
 pub mod power_cuts;
 mod proxy_dhcp;
 mod refusals;

@@ -4,18 +4,18 @@
 mod image;
 mod program;
 
-use std::fs;
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
 
-use super::{TO_RUNNING, expect_installs_begun, expect_timeline, wait_restarted, wait_running};
+use super::{
+    TO_RUNNING, expect_installs_begun, expect_timeline, own_images, wait_restarted, wait_running,
+};
 use crate::lab::{Lab, LabOptions};
 use crate::up::default_memory;
 use crate::vm::{BootOrder, Firmware};
 use image::Source;
 
-const CONFIG: &str = "configs/loaders";
+/// Its folders: of the configuration, the images and the loaders' programs.
+const NAME: &str = "loaders";
 /// Each machine, and what its kernel is told.
 const MACHINES: [(&str, &str); 2] = [
     ("entries1", "entry=new from=cluster.yaml"),
@@ -25,16 +25,11 @@ const MACHINES: [(&str, &str); 2] = [
 pub(super) fn arrange(options: &mut LabOptions) -> Result<()> {
     options.firmware = Firmware::Uefi;
     options.memory = default_memory(Firmware::Uefi);
-    // Beside the lab's own folder, which is cleared when the lab is made.
-    let folder = options.artifacts.folder().join("lab/loaders");
-    if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| format!("clearing {}", folder.display()))?;
-    }
+    let folder = own_images::folder(options, NAME)?;
     let images = folder.join("images");
-    fs::create_dir_all(&images).with_context(|| format!("creating {}", images.display()))?;
     let built = options.artifacts.os_image("node.img.zst", &folder)?;
     let parts = tempfile::tempdir_in(&folder).context("making a folder for the parts")?;
-    let programs = options.artifacts.folder().join("loaders");
+    let programs = options.artifacts.folder().join(NAME);
     let mut source = Source::open(&built, &programs, parts.path())?;
     source
         .with_entries(&images.join("entries.img.zst"))
@@ -42,13 +37,7 @@ pub(super) fn arrange(options: &mut LabOptions) -> Result<()> {
     source
         .with_unified_kernel(&images.join("unified.img.zst"))
         .context("making the image with a unified kernel image")?;
-    for file in ["cluster.yaml", "base.bu"] {
-        fs::copy(Path::new(CONFIG).join(file), folder.join(file))
-            .with_context(|| format!("copying {file}"))?;
-    }
-    options.cluster = folder.join("cluster.yaml");
-    options.nodes = None;
-    Ok(())
+    own_images::serve(options, NAME, &folder)
 }
 
 pub(super) fn play(lab: &mut Lab) -> Result<()> {

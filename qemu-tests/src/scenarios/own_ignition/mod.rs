@@ -16,31 +16,20 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::{expect_timeline, wait_installed};
+use super::{expect_timeline, own_images, wait_installed};
 use crate::lab::{Lab, LabMachine, LabOptions};
 use crate::tools::{self, run};
 use crate::{disk, interrupt};
 
-const CONFIG: &str = "configs/own-ignition";
+/// Its folders: of the configuration and the images.
+const NAME: &str = "own-ignition";
 /// How long an installed machine may take to switch itself off.
 const TO_OFF: Duration = Duration::from_secs(60);
 
 pub(super) fn arrange(options: &mut LabOptions) -> Result<()> {
-    // Beside the lab's own folder, which is cleared when the lab is made.
-    let folder = options.artifacts.folder().join("lab/own-ignition");
-    let images = folder.join("images");
-    if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| format!("clearing {}", folder.display()))?;
-    }
-    fs::create_dir_all(&images).with_context(|| format!("creating {}", images.display()))?;
-    image::make(&images)?;
-    for file in ["cluster.yaml", "base.bu"] {
-        fs::copy(Path::new(CONFIG).join(file), folder.join(file))
-            .with_context(|| format!("copying {file}"))?;
-    }
-    options.cluster = folder.join("cluster.yaml");
-    options.nodes = None;
-    Ok(())
+    let folder = own_images::folder(options, NAME)?;
+    image::make(&folder.join("images"))?;
+    own_images::serve(options, NAME, &folder)
 }
 
 pub(super) fn play(lab: &mut Lab) -> Result<()> {
